@@ -1,0 +1,114 @@
+"""Look at a set of shards: python -m shards info|verify|sheet FOLDER."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from shards.codec import encode_png
+from shards.console import main, progress_bar, write_json, write_text
+from shards.errors import ShardError
+from shards.info import format_info, set_info
+from shards.manifest import read_manifest
+from shards.sheet import draw_sheet
+from shards.table import Table
+from shards.verify import verify_set
+from shards.writer import atomic_file
+
+Folder = Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Info:
+    """Statistics: samples by origin, data set, split, identity and camera; members, bytes, config, licences, speed."""
+
+    folder: Folder
+    """Folder with a manifest.json."""
+    json: bool = False
+    """Write JSON to stdout."""
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        info = set_info(self.folder)
+        if self.json:
+            write_json(info)
+        else:
+            write_text(format_info(info))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verify:
+    """Check every hash, decode every member, compare every count; name shard, key and field of all that is wrong."""
+
+    folder: Folder
+    """Folder with a manifest.json."""
+    workers: int = 1
+    """Processes."""
+    json: bool = False
+    """Write JSON to stdout."""
+
+    def run(self) -> int:
+        """Returns the exit code: 1 if anything is wrong."""
+        with progress_bar("verify", _num_samples(self.folder)) as progress:
+            result = verify_set(self.folder, num_workers=self.workers, progress=progress)
+        if self.json:
+            faults = [{"shard": f.shard, "key": f.key, "field": f.field, "rule": f.rule} for f in result.faults]
+            write_json({"num_shards": result.num_shards, "num_samples": result.num_samples, "faults": faults})
+        else:
+            for fault in result.faults:
+                write_text(f"fault: {fault}")
+            outcome = f"{len(result.faults):,} faults" if result.faults else "all is well"
+            write_text(f"{result.num_shards:,} shards, {result.num_samples:,} samples: {outcome}")
+        return 1 if result.faults else 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sheet:
+    """Draw a contact sheet of samples spread evenly over the set."""
+
+    folder: Folder
+    """Folder with a manifest.json."""
+    out: Path = Path("sheet.png")
+    """Picture to write."""
+    num: int = 16
+    """People on it."""
+    columns: int = 2
+    """People per row."""
+    compact: bool = False
+    """Pictures only, without the labels."""
+    json: bool = False
+    """Write JSON to stdout."""
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        table = Table(self.folder)
+        indices = np.linspace(0, len(table) - 1, min(self.num, len(table))).astype(int).tolist()
+        sheet = draw_sheet([table[i] for i in indices], columns=self.columns, compact=self.compact)
+        with atomic_file(self.out) as file:
+            file.write(encode_png(sheet, level=6))
+        if self.json:
+            write_json({"out": str(self.out), "keys": [str(table.keys[i]) for i in indices]})
+        else:
+            write_text(f"{len(indices)} people in {self.out}")
+        return 0
+
+
+def _num_samples(folder: Path) -> int | None:
+    try:
+        manifest = read_manifest(folder)
+    except ShardError:
+        return None  # `verify` itself reports what is wrong with it
+    return manifest.num_samples if manifest.complete else None
+
+
+def cli() -> int:
+    """Parse the command line and run the command; returns the exit code."""
+    command = tyro.cli(Info | Verify | Sheet, prog="python -m shards", description=__doc__)
+    return command.run()
+
+
+if __name__ == "__main__":
+    main(cli)

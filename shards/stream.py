@@ -1,0 +1,228 @@
+"""Sequential reading: a webdataset pipeline over one set or several, split over nodes and workers.
+
+shard list -> shuffle shards -> split by node -> split by worker -> members -> shuffle buffer -> decode. The order is a
+pure function of (seed, epoch, rank, worker), and of how many there are.
+"""
+
+import logging
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import braceexpand
+import fsspec
+import torch
+import webdataset
+from torch.utils.data import IterableDataset
+from webdataset.utils import pytorch_worker_info
+
+from shards.archive import contents, iter_samples
+from shards.codec import decode_fields, decode_sample
+from shards.errors import ShardError
+from shards.manifest import MANIFEST, Manifest
+from shards.schema import EXTENSIONS, Field, Sample
+
+logger = logging.getLogger(__name__)
+
+Raw = tuple[str, str, Mapping[str, Any]]
+"""(shard, key, extension -> archive.ArchivedMember)."""
+
+
+def stream(
+    sources: str | Path | Sequence[str | Path],
+    *,
+    fields: Collection[Field] | None = None,
+    shuffle_buffer: int = 0,
+    seed: int = 0,
+    epoch: int = 0,
+    weights: Sequence[float] | None = None,
+    repeat: bool = False,
+    max_bad_samples: int = 0,
+) -> "ShardStream":
+    """Samples of one or several sets, in shard order, for a DataLoader or a plain loop.
+
+    sources: each a folder of shards, a URL of one that fsspec reads, a `.tar`, or a brace pattern of such
+    (`pit-{000000..000009}.tar`). fields: those to decode, giving a dict {"key", field, ...}; all by default, giving a
+    `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of shards too. One pass gives every
+    sample exactly once over all ranks and workers, unless `repeat`, which starts the next epoch by itself.
+
+    weights: one positive number per source. Each sample then comes from a source drawn with that probability, every
+    source starts over when it is spent, and the stream has no end. max_bad_samples: samples that may be skipped, each
+    logged as a warning, before one raises, in each worker; damage to the tar itself ends the shard and counts once.
+
+    Raises ValueError for bad arguments, FileNotFoundError, and ShardError naming shard, key and field of what is wrong.
+    """
+    places = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if not places:
+        raise ValueError("a stream needs at least one source, got none")
+    if weights is not None and (len(weights) != len(places) or not all(weight > 0 for weight in weights)):
+        raise ValueError(f"weights must be one positive number for each of {len(places)} sources, got {list(weights)}")
+    if shuffle_buffer < 0 or max_bad_samples < 0:
+        raise ValueError(f"must be >= 0: shuffle_buffer {shuffle_buffer}, max_bad_samples {max_bad_samples}")
+    if fields is not None and (unknown := set(fields) - set(EXTENSIONS.values())):
+        raise ValueError(f"unknown fields {sorted(unknown)}; known are {sorted(set(EXTENSIONS.values()))}")
+    shards = [_resolve(str(place)) for place in places]
+    return ShardStream(
+        shards if weights is not None else [{url: n for source in shards for url, n in source.items()}],
+        fields=None if fields is None else tuple(fields),
+        shuffle_buffer=shuffle_buffer,
+        seed=seed,
+        epoch=epoch,
+        weights=None if weights is None else tuple(weights),
+        repeat=repeat,
+        max_bad_samples=max_bad_samples,
+    )
+
+
+class ShardStream(IterableDataset):
+    """What `stream` returns: an iterable of `Sample`, or of dicts where fields were chosen."""
+
+    def __init__(
+        self,
+        sources: Sequence[Mapping[str, int | None]],
+        *,
+        fields: tuple[Field, ...] | None,
+        shuffle_buffer: int,
+        seed: int,
+        epoch: int,
+        weights: tuple[float, ...] | None,
+        repeat: bool,
+        max_bad_samples: int,
+    ):
+        """sources: shard URL -> number of samples (None if unknown), one mapping each; the rest as for `stream`."""
+        super().__init__()
+        self._sources, self._fields, self._weights = sources, fields, weights
+        self._shuffle_buffer, self._seed, self._repeat = shuffle_buffer, seed, repeat
+        self._max_bad_samples = max_bad_samples
+        self._node = pytorch_worker_info()[:2]
+        self._epoch = torch.tensor(epoch).share_memory_()  # so that workers that live on see set_epoch
+
+    @property
+    def num_samples(self) -> int | None:
+        """Samples of all sources together, over all ranks; None where a source has no manifest."""
+        counts = [n for source in self._sources for n in source.values()]
+        return None if None in counts else sum(counts)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass; reaches DataLoader workers that are kept alive."""
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[Sample | dict[str, Any]]:
+        epoch, bad = int(self._epoch), _BadSamples(self._max_bad_samples)
+        if self._weights is not None:
+            return self._mixed(epoch, bad)
+        if self._repeat:
+            return self._endless(0, epoch, bad)
+        return self._pass(0, (epoch,), bad)
+
+    def _mixed(self, epoch: int, bad: "_BadSamples") -> Iterator[Sample | dict[str, Any]]:
+        draws = self._generator("mix", epoch)
+        passes = [self._endless(i, epoch, bad) for i in range(len(self._sources))]
+        while True:
+            (chosen,) = draws.choices(passes, self._weights)
+            yield next(chosen)
+
+    def _endless(self, source: int, epoch: int, bad: "_BadSamples") -> Iterator[Sample | dict[str, Any]]:
+        _, num_ranks, _, num_workers = self._position()
+        if len(self._sources[source]) < num_ranks * num_workers:
+            raise ValueError(
+                f"an endless stream needs a shard for each of {num_ranks} ranks x {num_workers} workers, a source has "
+                f"{len(self._sources[source])}: use fewer workers, or write it with fewer samples per shard"
+            )
+        for number in count():
+            yield from self._pass(source, (epoch, number), bad)
+
+    def _pass(self, source: int, order: tuple[int, ...], bad: "_BadSamples") -> Iterator[Sample | dict[str, Any]]:
+        rank, num_ranks, worker, num_workers = self._position()
+        shards = list(self._sources[source].items())
+        if len(shards) < num_ranks:
+            raise ValueError(f"{len(shards)} shards cannot be split over {num_ranks} ranks: write smaller shards")
+        stages: list[Any] = [
+            lambda shards: islice(shards, rank, None, num_ranks),
+            lambda shards: islice(shards, worker, None, num_workers),
+            lambda shards: self._read(shards, bad),
+        ]
+        if self._shuffle_buffer:
+            # of all ranks alike, so that they split one and the same order
+            random.Random(repr((self._seed, "shards", source, order))).shuffle(shards)
+            samples = self._generator("samples", source, *order)
+            stages.append(webdataset.shuffle(self._shuffle_buffer, initial=self._shuffle_buffer, rng=samples))
+        return iter(webdataset.DataPipeline(lambda: iter(shards), *stages, lambda raws: self._decode(raws, bad)))
+
+    def _position(self) -> tuple[int, int, int, int]:
+        """(rank, number of ranks, worker, number of workers).
+
+        A DataLoader worker cannot ask for the rank of a process group that was set up without environment variables:
+        what the parent knew counts then.
+        """
+        node, worker = pytorch_worker_info()[:2], pytorch_worker_info()[2:]
+        return *max(node, self._node, key=lambda known: known[1]), *worker
+
+    def _generator(self, *purpose: Any) -> random.Random:
+        rank, _, worker, _ = self._position()
+        return random.Random(repr((self._seed, purpose, rank, worker)))
+
+    def _read(self, shards: Iterator[tuple[str, int | None]], bad: "_BadSamples") -> Iterator[Raw]:
+        fields = self._fields
+        extensions = None if fields is None else {ext for ext, field in EXTENSIONS.items() if field in fields}
+        for url, expected in shards:
+            num_read = 0
+            try:
+                with _open(url) as file:
+                    for key, members in iter_samples(file, shard=url, extensions=extensions, skip=file.seekable()):
+                        yield url, key, members
+                        num_read += 1
+                if expected is not None and num_read != expected:
+                    raise ShardError(f"holds {num_read} samples, the manifest says {expected}", shard=url)
+            except ShardError as error:
+                bad.take(error)
+
+    def _decode(self, raws: Iterator[Raw], bad: "_BadSamples") -> Iterator[Sample | dict[str, Any]]:
+        for shard, key, members in raws:
+            try:
+                data = contents(key, members, shard=shard)
+                if self._fields is None:
+                    sample: Any = decode_sample(key, data, shard=shard)
+                else:
+                    sample = decode_fields(key, data, self._fields, shard=shard)
+            except ShardError as error:
+                bad.take(error)
+                continue
+            yield sample
+
+
+class _BadSamples:
+    """Counts the bad samples of one pass in one worker."""
+
+    def __init__(self, allowed: int):
+        self._allowed, self._num = allowed, 0
+
+    def take(self, error: ShardError) -> None:
+        """Report a bad sample, or raise when there were too many."""
+        self._num += 1
+        if self._num > self._allowed:
+            if self._allowed:
+                error.add_note(f"{self._num} bad samples, {self._allowed} are allowed")
+            raise error
+        logger.warning("skipped bad sample %d of at most %d: %s", self._num, self._allowed, error)
+
+
+def _resolve(place: str) -> dict[str, int | None]:
+    """Shard URL -> number of samples, None where there is no manifest."""
+    if place.endswith(".tar"):
+        return dict.fromkeys(braceexpand.braceexpand(place))
+    where = f"{place.rstrip('/')}/{MANIFEST}"
+    try:
+        with _open(where) as file:
+            manifest = Manifest.from_json(file.read(), where=where)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no {MANIFEST} in {place}: not a folder of shards") from error
+    if not manifest.complete:
+        raise ShardError(f"{place} is not complete: run the command that makes it again, it goes on where it stopped")
+    return {f"{place.rstrip('/')}/{entry.name}": entry.num_samples for entry in manifest.shards}
+
+
+def _open(url: str) -> BinaryIO:
+    return fsspec.open(url, "rb").open() if "://" in url else open(url, "rb")

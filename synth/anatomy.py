@@ -1,0 +1,288 @@
+"""What clothes need to know of a body, worked out once: landmarks, atlas, and how far it reaches around its axes.
+
+Everything is measured on the mean body in its T-pose, where arms, legs and trunk lie apart: a sleeve's length is a
+distance along x, a hem a height y, and a garment is a function of the position alone. The same function is evaluated
+at vertices to cut cloth and at texels to paint it, so both edges coincide.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from synth.body import Body, load_body
+from synth.raster import RasterConfig, rasterize
+from synth.surface import Surface, build_surface
+
+TEXTURE_SIZE = 256
+PADDING_TEXELS = 4
+ROW_M = 0.02
+NUM_ANGLES = 48
+SHOULDER, ELBOW, WRIST, HIP, KNEE, ANKLE = 16, 18, 20, 1, 4, 7
+SPINE3, NECK, HEAD, HAND = 9, 12, 15, 22
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Points:
+    """Places on the body in the T-pose: position (N, 3) metres, normal (N, 3) unit, surface (N,) 1..24."""
+
+    position: NDArray[np.float32]
+    normal: NDArray[np.float32]
+    surface: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Atlas:
+    """The body's texture square, texel by texel.
+
+    points (N covered texels); uv (N, 2); surface_uv (N, 2), DensePose-like; chart (N,) int32, the connected piece of
+    one surface in the atlas; texel_m (N,) float32, a texel's size on the body; fill (S, S) int32, for each texel the
+    covered one it copies (itself, or the nearest within the padding), -1 beyond; free (S, S) bool, unused by the body.
+    """
+
+    points: Points
+    uv: NDArray[np.float32]
+    surface_uv: NDArray[np.float32]
+    chart: NDArray[np.int32]
+    texel_m: NDArray[np.float32]
+    fill: NDArray[np.int32]
+    free: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reach:
+    """How far flesh reaches from an axis: radius (R, A) metres at rows `start + ROW_M * r` along it and angles.
+
+    centre (R, 2): where the axis runs in the two other coordinates. Angle a of A is at (a + 0.5) / A of a turn - pi.
+    """
+
+    start: float
+    centre: NDArray[np.float32]
+    radius: NDArray[np.float32]
+
+    def rows(self) -> NDArray[np.float32]:
+        return self.start + ROW_M * np.arange(len(self.centre), dtype=np.float32)
+
+    def polar(self, along: NDArray, across: NDArray) -> tuple[NDArray, NDArray]:
+        """Radius (N,) and angle (N,) about the axis of points at `along` (N,) with other coordinates `across` (N, 2)."""
+        row = (along - self.start) / ROW_M
+        grid = np.arange(len(self.centre))
+        offset = across - np.stack([np.interp(row, grid, self.centre[:, k]) for k in range(2)], 1)
+        return np.hypot(offset[:, 0], offset[:, 1]), np.arctan2(offset[:, 0], offset[:, 1])
+
+    def at(self, table: NDArray, along: NDArray, angle: NDArray) -> NDArray:
+        """Bilinear look-up of a (R, A) table at rows `along` (N,) and angles (N,), wrapping around."""
+        row = np.clip((along - self.start) / ROW_M, 0, len(table) - 1.001)
+        column = (angle + np.pi) / (2 * np.pi) * NUM_ANGLES - 0.5
+        r0, c0 = np.floor(row).astype(int), np.floor(column).astype(int)
+        fr, fc = row - r0, column - c0
+        left, right = c0 % NUM_ANGLES, (c0 + 1) % NUM_ANGLES
+        low = table[r0, left] * (1 - fc) + table[r0, right] * fc
+        high = table[r0 + 1, left] * (1 - fc) + table[r0 + 1, right] * fc
+        return low * (1 - fr) + high * fr
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Anatomy:
+    """A body with its surface labels and everything below, shared by all people who have it.
+
+    vertices: the body's own as Points (surface of one adjoining face). crotch_y, waist_y, armpit_y, neck_y, crown_y,
+    ground_y in metres; joints (24, 3). trunk, arm (mirrored onto the left) and leg (likewise): Reach about y, x and y.
+    """
+
+    body: Body
+    surface: Surface
+    joints: NDArray[np.float32]
+    vertices: Points
+    atlas: Atlas
+    crotch_y: float
+    waist_y: float
+    armpit_y: float
+    neck_y: float
+    crown_y: float
+    ground_y: float
+    trunk: Reach
+    arm: Reach
+    leg: Reach
+
+
+@functools.lru_cache(maxsize=4)
+def anatomy_of(spec: str) -> Anatomy:
+    """The anatomy of `load_body(spec)`, made once per process."""
+    return build_anatomy(load_body(spec))
+
+
+def build_anatomy(body: Body) -> Anatomy:
+    """Measure a body. Raises what `build_surface` raises."""
+    surface = build_surface(body)
+    joints = body.rest_joints().numpy()
+    vertices = _vertex_points(body, surface)
+    atlas = build_atlas(body, surface)
+    position = atlas.points.position
+    ground_y, crown_y = float(position[:, 1].min()), float(position[:, 1].max())
+    # The lowest place on the body's mid-line, above the knees.
+    middle = (np.abs(position[:, 0]) < 0.012) & (position[:, 1] > joints[KNEE, 1]) & (position[:, 1] < joints[HIP, 1] + 0.1)
+    crotch_y = float(position[middle, 1].min())
+    hip_y, neck_y = float(joints[HIP, 1]), float(joints[NECK, 1])
+    armpit_y = float(joints[SHOULDER, 1]) - 0.075
+    is_arm = np.isin(atlas.points.surface, [3, 4, *range(15, 23)])
+    is_leg = np.isin(atlas.points.surface, [5, 6, *range(7, 15)])
+    left_arm = is_arm & (position[:, 0] > 0)
+    left_leg = is_leg & (position[:, 0] > 0)
+    return Anatomy(
+        body=body,
+        surface=surface,
+        joints=joints,
+        vertices=vertices,
+        atlas=atlas,
+        crotch_y=crotch_y,
+        waist_y=hip_y + 0.36 * (neck_y - hip_y),
+        armpit_y=armpit_y,
+        neck_y=neck_y,
+        crown_y=crown_y,
+        ground_y=ground_y,
+        trunk=_reach(position[~is_arm][:, [1, 0, 2]], hull=True, mid_line=True),
+        arm=_reach(position[left_arm], hull=False, mid_line=False),
+        leg=_reach(position[left_leg][:, [1, 0, 2]], hull=False, mid_line=False),
+    )
+
+
+def vertex_normals(vertices: NDArray, faces: NDArray) -> NDArray[np.float32]:
+    """Area-weighted unit normals (V, 3) of vertices (V, 3) and faces (F, 3)."""
+    corner = vertices[faces]
+    face_normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    normal = np.stack([np.bincount(faces.ravel(), np.repeat(face_normal[:, k], 3), len(vertices)) for k in range(3)], 1)
+    return (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def _vertex_points(body: Body, surface: Surface) -> Points:
+    faces, vertices = body.faces.numpy(), body.template.numpy()
+    label = np.zeros(len(vertices), np.uint8)
+    label[faces.ravel()] = np.repeat(surface.surface, 3)
+    return Points(position=vertices, normal=vertex_normals(vertices, faces), surface=label)
+
+
+def build_atlas(body: Body, surface: Surface, size: int = TEXTURE_SIZE) -> Atlas:
+    """Rasterise the body's uv triangles into a (size, size) square of texels."""
+    faces, vertices = body.faces.numpy(), body.template.numpy()
+    corner_uv = body.uv.numpy()[body.face_uv.numpy()]
+    flat = np.concatenate([corner_uv * [size, -size] + [0, size], np.ones((*corner_uv.shape[:2], 1))], 2)
+    triangles = torch.arange(3 * len(faces), dtype=torch.int32).reshape(-1, 3)
+    corners = torch.from_numpy(flat.reshape(-1, 3).astype(np.float32))
+    plain = RasterConfig(supersampling=1)
+    face = rasterize(corners, triangles, torch.tensor([0, len(faces)]), size, size, plain).face[0].numpy()
+    row, column = np.nonzero(face >= 0)
+    chosen = face[row, column]
+    weights = _barycentric(flat[chosen, :, :2], np.stack([column + 0.5, row + 0.5], 1))[:, :, None]
+    normals = vertex_normals(vertices, faces)
+    corner = faces[chosen]
+    normal = (normals[corner] * weights).sum(1)
+    fill = np.full((size, size), -1, np.int32)
+    fill[row, column] = np.arange(len(row))
+    distance, nearest = ndimage.distance_transform_edt(fill < 0, return_indices=True)
+    near = distance <= PADDING_TEXELS
+    fill[near] = fill[nearest[0][near], nearest[1][near]]
+    return Atlas(
+        points=Points(
+            position=(vertices[corner] * weights).sum(1).astype(np.float32),
+            normal=(normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
+            surface=surface.surface[chosen],
+        ),
+        uv=np.stack([(column + 0.5) / size, 1 - (row + 0.5) / size], 1).astype(np.float32),
+        surface_uv=(surface.uv[chosen] * weights).sum(1).astype(np.float32),
+        chart=_charts(body, surface)[chosen],
+        texel_m=_texel_size(vertices[faces], flat[..., :2])[chosen],
+        fill=fill,
+        free=distance > PADDING_TEXELS + 2,
+    )
+
+
+def _barycentric(triangle: NDArray, point: NDArray) -> NDArray:
+    """Weights (N, 3) of points (N, 2) in triangles (N, 3, 2)."""
+    a, b, c = triangle[:, 0], triangle[:, 1], triangle[:, 2]
+
+    def area(p, q, r):
+        return (q[:, 0] - p[:, 0]) * (r[:, 1] - p[:, 1]) - (q[:, 1] - p[:, 1]) * (r[:, 0] - p[:, 0])
+
+    return np.stack([area(point, b, c), area(a, point, c), area(a, b, point)], 1) / area(a, b, c)[:, None]
+
+
+def _texel_size(corner: NDArray, flat: NDArray) -> NDArray[np.float32]:
+    """Side (F,) in metres of a texel on each face (F, 3, 3) that covers `flat` (F, 3, 2) texels."""
+    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    e1, e2 = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    texels = np.abs(e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0])
+    return np.sqrt(area / np.maximum(texels, 1e-9)).astype(np.float32)
+
+
+def _charts(body: Body, surface: Surface) -> NDArray[np.int32]:
+    """Connected pieces (F,) of faces that share an edge in the atlas and in the surface chart, and one surface label."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    face_uv = body.face_uv.numpy()
+    edges = np.sort(face_uv[:, [[0, 1], [1, 2], [2, 0]]], 2).reshape(-1, 2)
+    owner = np.repeat(np.arange(len(face_uv)), 3)
+    order = np.lexsort((edges[:, 1], edges[:, 0]))
+    same = (edges[order][1:] == edges[order][:-1]).all(1)
+    a, b = owner[order][:-1][same], owner[order][1:][same]
+    middle = surface.uv.mean(1)
+    joined = (surface.surface[a] == surface.surface[b]) & (np.abs(middle[a] - middle[b]).max(1) < 0.35)
+    graph = coo_matrix((np.ones(joined.sum()), (a[joined], b[joined])), shape=(len(face_uv),) * 2)
+    return connected_components(graph, directed=False)[1].astype(np.int32)
+
+
+def _reach(points: NDArray, *, hull: bool, mid_line: bool) -> Reach:
+    """Reach of points (N, 3) = (along, first, second across) about an axis through their cross-sections' middles."""
+    start = float(points[:, 0].min())
+    row = ((points[:, 0] - start) / ROW_M + 0.5).astype(int)
+    num_rows = row.max() + 1
+    centre = np.zeros((num_rows, 2), np.float32)
+    for r in range(num_rows):
+        across = points[np.abs(row - r) <= 1, 1:]
+        centre[r] = (across.min(0) + across.max(0)) / 2
+    if mid_line:
+        centre[:, 0] = 0
+    centre = ndimage.gaussian_filter1d(centre, 2.0, axis=0, mode="nearest")
+    offset = points[:, 1:] - centre[row]
+    angle = np.arctan2(offset[:, 0], offset[:, 1])
+    column = ((angle + np.pi) / (2 * np.pi) * NUM_ANGLES).astype(int) % NUM_ANGLES
+    radius = np.zeros((num_rows, NUM_ANGLES), np.float32)
+    np.maximum.at(radius, (row, column), np.hypot(offset[:, 0], offset[:, 1]))
+    radius = _fill_round(radius)
+    if hull:
+        radius = np.stack([_hull_radius(r) for r in radius])
+    return Reach(start=start, centre=centre, radius=ndimage.gaussian_filter(radius, (1.0, 1.0), mode=("nearest", "wrap")))
+
+
+def _fill_round(radius: NDArray) -> NDArray:
+    """Angles that no point fell into take their neighbours' values, around the turn."""
+    filled = radius.copy()
+    grid = np.arange(NUM_ANGLES)
+    for r, line in enumerate(radius):
+        known = np.nonzero(line)[0]
+        around = np.concatenate([known - NUM_ANGLES, known, known + NUM_ANGLES])
+        filled[r] = np.interp(grid, around, np.tile(line[known], 3))
+    return filled
+
+
+def _hull_radius(radius: NDArray) -> NDArray:
+    """Radius (A,) of the convex hull of the polygon with the given radii (A,), seen from its centre."""
+    angle = (np.arange(NUM_ANGLES) + 0.5) / NUM_ANGLES * 2 * np.pi
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    hull = radius.astype(np.float64).copy()
+    for step in range(2, NUM_ANGLES // 2):
+        x2, y2 = np.roll(x, -step), np.roll(y, -step)
+        chord = x * y2 - y * x2
+        for between in range(1, step):
+            direction = np.roll(angle, -between)
+            across = np.cos(direction) * (y2 - y) - np.sin(direction) * (x2 - x)
+            hit = np.where(np.abs(across) > 1e-9, chord / np.where(np.abs(across) > 1e-9, across, 1), 0)
+            np.maximum(hull, np.roll(hit, between), out=hull)
+    return hull.astype(np.float32)

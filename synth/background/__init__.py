@@ -1,0 +1,6 @@
+"""Backgrounds: procedural streets in the camera's perspective, or crops of a user's COCO images."""
+
+from synth.background.procedural import ProceduralBackgrounds
+from synth.background.view import Background, Backgrounds, Light, View
+
+__all__ = ["Background", "Backgrounds", "Light", "ProceduralBackgrounds", "View"]

@@ -1,0 +1,411 @@
+"""Draw a list of textured planes in true perspective: the renderer of procedural backgrounds.
+
+Everything is a plane: the ground, walls, the sides of a planter, a fence, a bush (a card with a frayed outline), a
+shadow (a card on the ground that holds back the sun). A plane is a homography from pixels to its own metres (u, v), so
+one kernel draws them all, front to back, and each pixel stops at the first opaque surface.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.background.view import View
+
+# These are compiled into the kernel, whose cache on disk only follows this file.
+SIZE = 256
+"""Texels along a side of a pattern's finest level; a power of two."""
+NUM_LEVELS = 7
+"""Mip levels of a pattern."""
+UNIT = 128.0
+"""Code of ratio 1 in the three colour channels: a pattern multiplies its plane's tint by code / UNIT."""
+FAR = 1e6
+"""Extent in metres that stands for unbounded."""
+CLOSED = 0.01
+"""A pixel that is less clear than one 8-bit step shows nothing of what lies behind."""
+
+
+njit = numba.njit(cache=True, fastmath=True, error_model="numpy")
+F = np.float32
+LANES, CODE = np.uint64(0x00FF00FF00FF00FF), np.uint64(0xFF)
+
+
+STAINS = 0.23
+"""Tiles of large stains per tile of a pattern."""
+
+
+class Mode(enum.IntEnum):
+    """How a plane's coverage and light are formed."""
+
+    CARD = 0  # rectangle, times the pattern's alpha
+    BUSH = 1  # dome over the rectangle, frayed by the pattern's alpha
+    POST = 2  # rectangle lit like a cylinder standing on v
+    SHADOW = 3  # holds back the sun from what lies behind
+    GROUND = 4  # a card that also counts as ground
+
+
+# Numba reads plain integers fastest.
+BUSH, POST, SHADOW, GROUND = int(Mode.BUSH), int(Mode.POST), int(Mode.SHADOW), int(Mode.GROUND)
+
+Vector = tuple[float, float, float]
+
+
+class Plane(NamedTuple):
+    """A rectangle of a plane; order in the list is front to back. Lengths in metres unless said otherwise."""
+
+    origin: Vector
+    """World point of (u, v) = (0, 0)."""
+    u_axis: Vector
+    """World direction of u, unit length (not for shadows, which may be sheared)."""
+    v_axis: Vector
+    """World direction of v; up on whatever stands."""
+    extent: tuple[float, float, float, float]
+    """u0, u1, v0, v1; FAR for unbounded."""
+    material: int
+    tile_m: float
+    """Size of one tile of the pattern."""
+    shift: tuple[float, float]
+    """Offset of the pattern, in tiles."""
+    tint: Vector
+    """Linear RGB albedo of ratio 1 of the pattern."""
+    detail: float = 1.0
+    """Contrast of the pattern: 0 plain tint, 1 as baked."""
+    macro: float = 0.0
+    """Contrast of large stains, 4.3 tiles to a period: hides the repetition."""
+    opacity: float = 1.0
+    edge_m: float = 0.0
+    """Width of the soft edge; never less than a pixel."""
+    blur: float = 0.0
+    """Mip levels added: defocus."""
+    grime: float = 0.0
+    """Darkening towards v = 0, where a standing thing meets the ground."""
+    glow: float = 0.0
+    """Part of the light that does not depend on sun and sky: reflections and interiors behind glass."""
+    mode: int = int(Mode.CARD)
+
+
+PLANE_DTYPE = np.dtype(
+    [
+        ("origin", np.float64, 3),
+        ("u_axis", np.float64, 3),
+        ("v_axis", np.float64, 3),
+        ("extent", np.float64, 4),
+        ("material", np.int64),
+        ("tile_m", np.float64),
+        ("shift", np.float64, 2),
+        ("tint", np.float64, 3),
+        ("detail", np.float64),
+        ("macro", np.float64),
+        ("opacity", np.float64),
+        ("edge_m", np.float64),
+        ("blur", np.float64),
+        ("grime", np.float64),
+        ("glow", np.float64),
+        ("mode", np.int64),
+    ]
+)
+
+
+def draw_planes(
+    planes: list[Plane], view: View, atlas: tuple[NDArray[np.uint64], NDArray[np.int64]], backdrop: Vector
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Composite planes, first in front.
+
+    atlas as from `materials.baked_atlas`; backdrop is the linear RGB radiance seen where no plane is opaque.
+    Returns image (H, W, 3) float32 linear RGB in [0, 1] and ground (H, W) float32 in [0, 1], the part of each pixel
+    that shows planes of Mode.GROUND.
+    """
+    records = np.array(planes, PLANE_DTYPE)
+    extrinsics = np.asarray(view.world_to_camera, np.float64)
+    projection = np.asarray(view.intrinsics, np.float64) @ extrinsics[:3]
+    light = np.array([view.light.sun_direction, view.light.sun_rgb, view.light.sky_rgb], np.float64)
+    image = np.zeros((view.height, view.width, 3), np.float32)
+    ground = np.zeros((view.height, view.width), np.float32)
+    texels, offsets = atlas
+    _draw(records, projection, view.camera_position, light, np.asarray(backdrop), texels, offsets, image, ground)
+    return image, ground
+
+@njit
+def _homography(plane, projection):
+    """Pixels (x, y, 1) to (u w, v w, w) with w = 1 / depth; all zero when the plane is seen edge-on."""
+    m = np.zeros((3, 3))
+    for row in range(3):
+        for k in range(3):
+            m[row, 0] += projection[row, k] * plane.u_axis[k]
+            m[row, 1] += projection[row, k] * plane.v_axis[k]
+            m[row, 2] += projection[row, k] * plane.origin[k]
+        m[row, 2] += projection[row, 3]
+    h = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            a, b, c, d = (j + 1) % 3, (j + 2) % 3, (i + 1) % 3, (i + 2) % 3
+            h[i, j] = m[a, c] * m[b, d] - m[a, d] * m[b, c]
+    determinant = m[0, 0] * h[0, 0] + m[0, 1] * h[1, 0] + m[0, 2] * h[2, 0]
+    size = abs(m[0, 0]) + abs(m[0, 1]) + abs(m[1, 0]) + abs(m[1, 1])
+    if abs(determinant) < 1e-4 * size:
+        return np.zeros((3, 3))
+    return h / determinant
+
+
+@njit
+def _edges(plane, h):
+    """Lines a x + b y + c >= 0 around the pixels that the rectangle can touch, soft edges included; the last is w > 0."""
+    lines = np.empty((5, 3))
+    for k in range(4):
+        axis, side = k // 2, 1.0 - 2 * (k % 2)
+        bound = plane.extent[k] - side * plane.edge_m
+        for j in range(3):
+            lines[k, j] = side * (h[axis, j] - bound * h[2, j])
+        lines[k, 2] += (1.5 + plane.blur) * (abs(lines[k, 0]) + abs(lines[k, 1]))
+    lines[4] = h[2]
+    lines[4, 2] -= 1e-4
+    return lines
+
+
+@njit
+def _span(lines, y, width):
+    """First and one-past-last column of row y inside all lines."""
+    first, last = 0.0, float(width)
+    for k in range(5):
+        slope, offset = lines[k, 0], lines[k, 1] * y + lines[k, 2]
+        if abs(slope) * width < 1e-9 * abs(offset):
+            if offset < 0:
+                return 0, 0
+        elif slope > 0:
+            first = max(first, math.floor(-offset / slope - 0.5))
+        else:
+            last = min(last, math.ceil(-offset / slope + 0.5))
+    return int(first), int(max(first, last))
+
+
+@njit
+def _irradiance(plane, camera, light):
+    """Cosine of the sun on the face seen, cosine along u, and light from sky and ground (3,)."""
+    u, v = plane.u_axis, plane.v_axis
+    n = np.array([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
+    n /= max(math.sqrt((n * n).sum()), 1e-9)
+    if ((camera - plane.origin) * n).sum() < 0:
+        n = -n
+    up = 0.5 + 0.5 * n[1]
+    bounce = 0.2 * (light[1] * light[0, 1] + light[2])
+    return (n * light[0]).sum(), (u * light[0]).sum(), up * light[2] + (1 - up) * bounce
+
+
+@njit
+def _unit(value):
+    return min(max(value, F(0)), F(1))
+
+
+@njit
+def _bilinear(texels, base, size, s, t):
+    """Packed texel of one mip level at (s, t) in [0, 1] tiles, wrapping around; weights are in steps of 1/16."""
+    scale = np.float32(size * 16)
+    # A whole tile is added so that half a texel to the left stays positive and truncation is floor.
+    x, y = np.int64(s * scale + (scale - 8)), np.int64(t * scale + (scale - 8))
+    fx, fy = np.uint64(x & 15), np.uint64(y & 15)
+    mask = size - 1
+    c0, r0 = (x >> 4) & mask, base + ((y >> 4) & mask) * size
+    c1, r1 = (c0 + 1) & mask, base + (((y >> 4) + 1) & mask) * size
+    gx, gy = np.uint64(16) - fx, np.uint64(16) - fy
+    total = texels[r0 + c0] * (gx * gy) + texels[r0 + c1] * (fx * gy)
+    total += texels[r1 + c0] * (gx * fy) + texels[r1 + c1] * (fx * fy)
+    return (total >> np.uint64(8)) & LANES
+
+
+@njit
+def _footprint(plane, h, x, y):
+    """Mip level and inverse widths of the edges along u and v (1/m) at one pixel."""
+    w = max(h[2, 0] * x + h[2, 1] * y + h[2, 2], 1e-4)
+    u, v = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w, (h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w
+    ux, uy = (h[0, 0] - u * h[2, 0]) / w, (h[0, 1] - u * h[2, 1]) / w
+    vx, vy = (h[1, 0] - v * h[2, 0]) / w, (h[1, 1] - v * h[2, 1]) / w
+    edge_m = plane.edge_m
+    edge_u = 1 / max(math.sqrt(ux * ux + uy * uy) * (1 + plane.blur), edge_m)
+    edge_v = 1 / max(math.sqrt(vx * vx + vy * vy) * (1 + plane.blur), edge_m)
+    # The geometric mean of the footprint's sides: grazing ground blurs less than its depth alone would ask for.
+    area = max((ux * ux + vx * vx) * (uy * uy + vy * vy), 1e-20)
+    lod = 0.25 * math.log2(area) + math.log2(SIZE / plane.tile_m) + plane.blur
+    lod = min(max(lod, 0.0), NUM_LEVELS - 1.001)
+    level = int(lod)
+    # A short transition between levels: half of the rows need one of them only.
+    blend = min(max((lod - level - 0.25) * 2, 0.0), 1.0)
+    return level, int(256 * blend), edge_u, edge_v
+
+
+@njit
+def _locate(plane, h, x, y, u, v, cover):
+    """Fill u, v (metres) and the rectangle's coverage for one row; all (W,) float32."""
+    level, blend, edge_u, edge_v = _footprint(plane, h, x + 0.5 * len(u), y)
+    au, av, aw = h[0, 0], h[1, 0], h[2, 0]
+    a, b, c = au * x + h[0, 1] * y + h[0, 2], av * x + h[1, 1] * y + h[1, 2], aw * x + h[2, 1] * y + h[2, 2]
+    for i in range(len(u)):
+        depth = 1 / (aw * i + c)
+        u[i] = (au * i + a) * depth
+        v[i] = (av * i + b) * depth
+    u0, u1, v0, v1 = F(plane.extent[0]), F(plane.extent[1]), F(plane.extent[2]), F(plane.extent[3])
+    edge_u, edge_v, opacity = F(edge_u), F(edge_v), F(plane.opacity)
+    half = F(0.5)
+    for i in range(len(u)):
+        inside = _unit(min(u[i] - u0, u1 - u[i]) * edge_u + half) * _unit(min(v[i] - v0, v1 - v[i]) * edge_v + half)
+        cover[i] = opacity * inside
+    return level, blend
+
+
+@njit
+def _lookup(texels, offsets, level, blend, s, t, cover, clear, code):
+    """Fill code (W,) with the packed pattern wherever it will be seen, between two mip levels."""
+    size = SIZE >> level
+    near, far = offsets[level], offsets[level + 1]
+    old, new = np.uint64(256 - blend), np.uint64(blend)
+    for i in range(len(s)):
+        if cover[i] * clear[i] < CLOSED:
+            cover[i] = 0
+            continue
+        value = _bilinear(texels, near, size, s[i], t[i])
+        if blend > 0:
+            value = ((value * old + _bilinear(texels, far, size >> 1, s[i], t[i]) * new) >> np.uint64(8)) & LANES
+        code[i] = value
+
+
+@njit
+def _form(plane, facing, along, u, v, code, cover, sun, sky):
+    """Turn the pattern's alpha into coverage, and fill the sun's and the sky's share of light, by the plane's mode."""
+    mode = plane.mode
+    low_u, low_v = F(plane.extent[0]), F(plane.extent[2])
+    per_u, per_v = F(2 / (plane.extent[1] - plane.extent[0])), F(1 / (plane.extent[3] - plane.extent[2]))
+    facing, along, one = F(facing), F(along), F(1.0)
+    if mode == BUSH:
+        sharpness = F(8 / (1 + 2 * plane.blur))
+        for i in range(len(u)):
+            side, height = (u[i] - low_u) * per_u - one, (v[i] - low_v) * per_v
+            fray = F((code[i] >> np.uint64(48)) & CODE) * F(1.2 / 255)
+            cover[i] *= _unit((F(0.25) - side * side - height * height * height + fray) * sharpness)
+            sun[i] = max(F(0.25) + F(0.4) * along * side + F(0.45) * facing + F(0.2) * height, F(0.0))
+            sky[i] = F(0.35) + F(0.65) * height
+        return
+    for i in range(len(u)):
+        # Mip levels and weights round down, so opaque texels come a little short of 255.
+        cover[i] *= min(F((code[i] >> np.uint64(48)) & CODE) * F(1 / 252), one)
+    if mode == POST:
+        for i in range(len(u)):
+            side = (u[i] - low_u) * per_u - one
+            front = math.sqrt(max(one - side * side, F(0.0)))
+            sun[i] = max(along * side + facing * front, F(0.0))
+            sky[i] = F(0.6) + F(0.4) * front
+        return
+    for i in range(len(u)):
+        sun[i] = max(facing, F(0.0))
+        sky[i] = one
+
+
+@njit
+def _tiles(values, scale, shift, fraction):
+    """Fraction of values * scale + shift."""
+    scale, shift = F(scale), F(shift)
+    for i in range(len(values)):
+        tiles = values[i] * scale + shift
+        fraction[i] = tiles - np.floor(tiles)
+
+
+@njit
+def _soil(plane, stains, offsets, level, u, v, s, t, weight):
+    """Darken weight (W,) by grime towards the foot and by large stains; s and t are overwritten."""
+    if plane.grime > 0:
+        grime, low, one = F(plane.grime), F(plane.extent[2]), F(1.0)
+        for i in range(len(u)):
+            height = _unit((v[i] - low) * F(2.5))
+            weight[i] *= one - grime * (one - height) * (one - height)
+    if plane.macro > 0:
+        coarse = max(level - 2, 2)
+        size, base, macro = SIZE >> coarse, offsets[coarse], F(plane.macro)
+        _tiles(u, STAINS / plane.tile_m, plane.shift[0], s)
+        _tiles(v, STAINS / plane.tile_m, plane.shift[1], t)
+        for i in range(len(u)):
+            if weight[i] > 0:
+                ratio = F(_bilinear(stains, base, size, s[i], t[i]) & CODE) * F(1 / UNIT)
+                weight[i] *= F(1) + macro * (ratio - F(1))
+
+
+@njit
+def _add(image, weight, code, sun, sky, plane, lights, channel):
+    """image (W,) of one channel += weight * albedo * light; lights (3, 3): sun, sky, steady."""
+    tint, shift = plane.tint[channel], np.uint64(16 * channel)
+    base, gain = F(tint * (1 - plane.detail)), F(tint * plane.detail / UNIT)
+    direct, diffuse, steady = F(lights[0, channel]), F(lights[1, channel]), F(lights[2, channel])
+    for i in range(len(image)):
+        albedo = max(base + gain * F((code[i] >> shift) & CODE), F(0))
+        image[i] += weight[i] * albedo * (direct * sun[i] + diffuse * sky[i] + steady)
+
+
+@njit
+def _draw_row(plane, h, first, last, y, facing, along, lights, texels, stains, offsets, image, state, work, scratch):
+    """Add what columns first to last of one row show of a plane to image (3, W), through what is still clear.
+
+    state (3, W): clear, sunlit, ground; work (7, W) float32 and scratch (W,) uint64. Each step is a loop of its own over
+    short contiguous arrays, so that all but the look-up become vector instructions.
+    """
+    clear, sunlit, ground = state[0][first:last], state[1][first:last], state[2][first:last]
+    u, v, s, t = work[0][first:last], work[1][first:last], work[2][first:last], work[3][first:last]
+    weight, sun, sky, code = work[4][first:last], work[5][first:last], work[6][first:last], scratch[first:last]
+    level, blend = _locate(plane, h, first + 0.5, y, u, v, weight)
+    _tiles(u, 1 / plane.tile_m, plane.shift[0], s)
+    _tiles(v, 1 / plane.tile_m, plane.shift[1], t)
+    _lookup(texels, offsets, level, blend, s, t, weight, clear, code)
+    _form(plane, facing, along, u, v, code, weight, sun, sky)
+    if plane.mode == SHADOW:
+        for i in range(len(u)):
+            sunlit[i] *= F(1) - weight[i]
+        return
+    for i in range(len(u)):
+        weight[i] *= clear[i]
+    for i in range(len(u)):
+        clear[i] -= weight[i]
+        sun[i] *= sunlit[i]
+    if plane.mode == GROUND:
+        for i in range(len(u)):
+            ground[i] += weight[i]
+    _soil(plane, stains, offsets, level, u, v, s, t, weight)
+    for channel in range(3):
+        _add(image[channel][first:last], weight, code, sun, sky, plane, lights, channel)
+
+
+@njit
+def _draw(records, projection, camera, light, backdrop, texels, offsets, image, ground):
+    height, width = ground.shape
+    planar = np.zeros((height, 3, width), np.float32)
+    state = np.zeros((height, 3, width), np.float32)
+    state[:, :2] = 1
+    work, scratch = np.zeros((7, width), np.float32), np.zeros(width, np.uint64)
+    lights = np.empty((3, 3))
+    for index in range(len(records)):
+        plane = records[index]
+        h = _homography(plane, projection)
+        lines = _edges(plane, h)
+        facing, along, ambient = _irradiance(plane, camera, light)
+        lights[0] = light[1] * (1 - plane.glow)
+        lights[1] = ambient * (1 - plane.glow)
+        lights[2] = (light[2] + 0.3 * light[1]) * plane.glow
+        pattern = texels[plane.material]
+        for row in range(height):
+            first, last = _span(lines, row + 0.5, width)
+            clear = state[row, 0]
+            while first < last and clear[first] < CLOSED:
+                first += 1
+            while first < last and clear[last - 1] < CLOSED:
+                last -= 1
+            if first < last:
+                _draw_row(
+                    plane, h, first, last, row + 0.5, facing, along, lights, pattern, texels[0], offsets,
+                    planar[row], state[row], work, scratch,
+                )  # fmt: skip
+    for row in range(height):
+        for column in range(width):
+            ground[row, column] = state[row, 2, column]
+            for channel in range(3):
+                value = planar[row, channel, column] + state[row, 0, column] * backdrop[channel]
+                image[row, column, channel] = min(max(value, 0.0), 1.0)

@@ -1,0 +1,228 @@
+"""Paired image and texture (PIT): from a configuration to the samples of a shard, one page.
+
+Source: Jin et al. 2020 (Semantics-Aligned Representation Learning), section 3.1: each texture on ten bodies and poses,
+one picture of each over a background, 256 x 128, and the 256 x 256 texture; table 2 adds the same person in a fixed
+frontal pose.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shards.codec import EncodedSample, encode_png, encode_sample
+from shards.meta import Meta
+from shards.schema import Sample
+from synth import seeding
+from synth.anatomy import Anatomy, anatomy_of
+from synth.background import Backgrounds, View
+from synth.camera import CameraConfig, Placement, crop_intrinsics, project, to_camera, world_to_camera
+from synth.dress import Dressed, dress, pose_dressed
+from synth.labels import coco_keypoints, iuv_images, visibility
+from synth.motion import Legs, aligned_pose, stand_on_ground
+from synth.motion_files import MotionLibrary
+from synth.outfit import Outfit, sample_outfit
+from synth.raster import RasterConfig
+from synth.render import Cameras, cast_shadow, composite, render_person
+from synth.scene import Scene, draw_scene
+from synth.sensor import apply_sensor, linear_to_srgb, sample_sensor, srgb_to_linear
+from synth.texture import paint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PitConfig:
+    """What fixes the content of a PIT set, together with the shard size."""
+
+    num_samples: int = 9290
+    seed: int = 0
+    samples_per_texture: int = 10
+    """SAN: 929 textures, each on 10 bodies."""
+    height: int = 256
+    width: int = 128
+    body: str = "open"
+    """`open`, or `smpl=PATH` for a licensed SMPL file with its UV .obj beside it."""
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    raster: RasterConfig = field(default_factory=RasterConfig)
+    quality: int = 95
+    """JPEG quality of image and aligned, 90..100."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "samples_per_texture"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        if self.height < 64 or self.width < 32 or self.height % 2 or self.width % 2:
+            raise ValueError(f"pictures must be even and at least 64 x 32 pixels, got {self.height} x {self.width}")
+        if not 90 <= self.quality <= 100:
+            raise ValueError(f"quality must lie in 90..100, got {self.quality}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PitShards:
+    """`make_shard` of a PIT set: samples [index * samples_per_shard, ...) as they lie in shard `index`."""
+
+    config: PitConfig
+    samples_per_shard: int
+    backgrounds: Backgrounds
+    motions: MotionLibrary | None
+
+    def __call__(self, index: int) -> Iterator[EncodedSample]:
+        first = index * self.samples_per_shard
+        stop = min(first + self.samples_per_shard, self.config.num_samples)
+        per = self.config.samples_per_texture
+        for group in range(first // per, (stop - 1) // per + 1):
+            indices = range(max(first, group * per), min(stop, (group + 1) * per))
+            yield from render_group(self.config, group, indices, self.backgrounds, self.motions)
+
+
+def render_group(
+    config: PitConfig, group: int, indices: range, backgrounds: Backgrounds, motions: MotionLibrary | None
+) -> Iterator[EncodedSample]:
+    """Samples `indices`, all of texture `group`: the same outfit on different bodies in different scenes."""
+    anatomy = anatomy_of(config.body)
+    outfit = sample_outfit(seeding.generator(config.seed, group, "outfit"))
+    dressed, texture = dress(anatomy, outfit), paint(anatomy, outfit)
+    texture_png = encode_png(texture)
+    scenes = [
+        draw_scene(anatomy, outfit, seed=config.seed, index=i, camera=config.camera, motions=motions) for i in indices
+    ]
+    linear = torch.from_numpy(srgb_to_linear(texture))
+    pictures = render_scenes(config, anatomy, dressed, linear, scenes, backgrounds)
+    aligned = render_aligned(config, anatomy, dressed, linear, scenes)
+    for k, scene in enumerate(scenes):
+        sample = Sample(
+            key=f"{scene.index:08d}",
+            image=pictures.images[k],
+            meta=describe(config, anatomy, outfit, group, scene, pictures, k),
+            texture=texture,
+            aligned=aligned[k],
+            iuv=pictures.iuv[k],
+        )
+        yield encode_sample(sample, quality=config.quality, encoded={"texture.png": texture_png})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Pictures:
+    """images (B, H, W, 3) uint8; iuv (B, H, W, 3) uint8; keypoints (B, 17, 3) x, y, v; cameras; background names."""
+
+    images: NDArray[np.uint8]
+    iuv: NDArray[np.uint8]
+    keypoints: NDArray[np.float64]
+    intrinsics: NDArray[np.float64]
+    world_to_camera: NDArray[np.float64]
+    backgrounds: list[str]
+
+
+def render_scenes(
+    config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene], backgrounds: Backgrounds
+) -> Pictures:
+    """Pictures and labels of scenes (B) of one outfit."""
+    vertices, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
+    cameras = place_cameras(config, vertices, scenes)
+    behind = []
+    for k, scene in enumerate(scenes):
+        view = View(
+            height=config.height,
+            width=config.width,
+            intrinsics=cameras.intrinsics[k].numpy(),
+            world_to_camera=cameras.world_to_camera[k].numpy(),
+            person_position=np.zeros(3, np.float32),
+            light=scene.light,
+        )
+        behind.append(backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view))
+    background = torch.from_numpy(np.stack([b.image for b in behind]))
+    ground = torch.from_numpy(np.stack([b.ground for b in behind]))
+    background = cast_shadow(background, ground, vertices, dressed.faces, cameras, config.raster)
+    person = render_person(vertices, dressed, texture, cameras, config.raster)
+    rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
+    images = apply_sensor(composite(background, person), [sample_sensor(rng) for rng in rngs], rngs)
+    fragments = person.fragments
+    keypoints = project(to_camera(coco_keypoints(joints, face), cameras.world_to_camera), cameras.intrinsics)
+    seen = visibility(keypoints, person.depth)
+    return Pictures(
+        images=images,
+        iuv=iuv_images(
+            fragments.image,
+            fragments.row,
+            fragments.col,
+            fragments.coverage,
+            person.surface,
+            person.surface_uv,
+            (len(scenes), config.height, config.width),
+        ),
+        keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).double().numpy().round(2),
+        intrinsics=cameras.intrinsics.double().numpy(),
+        world_to_camera=cameras.world_to_camera.double().numpy(),
+        backgrounds=[b.provenance for b in behind],
+    )
+
+
+def render_aligned(config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene]) -> NDArray[np.uint8]:
+    """The same people in a fixed frontal pose before a grey wall in even light, (B, H, W, 3) uint8."""
+    pose = aligned_pose(Legs.of(anatomy.body.rest_joints()))
+    vertices, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))
+    frontal = [
+        Placement(
+            height_m=s.placement.height_m, distance_m=7.0, pan_rad=0.0, tilt_rad=0.0, roll_rad=0.0,
+            top_margin=0.03, bottom_margin=0.03, shift=0.0,
+        )
+        for s in scenes
+    ]  # fmt: skip
+    light = torch.tensor([0.3, 0.6, 0.742, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75]).expand(len(scenes), -1)
+    cameras = _cameras(config, vertices, frontal, light)
+    person = render_person(vertices, dressed, texture, cameras, config.raster)
+    wall = torch.full((len(scenes), config.height, config.width, 3), 0.35)
+    return (linear_to_srgb(composite(wall, person)) * 255 + 0.5).to(torch.uint8).numpy()
+
+
+def stand(anatomy: Anatomy, dressed: Dressed, scenes: list[Scene], poses: list[NDArray]) -> tuple[torch.Tensor, ...]:
+    """World vertices (B, N, 3), joints (B, 24, 3), face keypoints (B, 5, 3): feet on the ground, pelvis over the origin."""
+    betas = torch.from_numpy(np.stack([s.betas for s in scenes]))
+    posed = pose_dressed(anatomy, dressed, betas, torch.from_numpy(np.stack(poses)))
+    vertices, joints, _ = posed
+    place = stand_on_ground(vertices[:, : dressed.num_body])
+    place[:, [0, 2]] -= joints[:, 0, [0, 2]]
+    return tuple(points + place[:, None] for points in posed)
+
+
+def place_cameras(config: PitConfig, vertices: torch.Tensor, scenes: list[Scene]) -> Cameras:
+    """The scenes' cameras, cropped around the people (B, N, 3)."""
+    lights = [np.concatenate([s.light.sun_direction, s.light.sun_rgb, s.light.sky_rgb]) for s in scenes]
+    light = torch.from_numpy(np.stack(lights).astype(np.float32))
+    return _cameras(config, vertices, [s.placement for s in scenes], light)
+
+
+def _cameras(config: PitConfig, vertices: torch.Tensor, placements: list[Placement], light: torch.Tensor) -> Cameras:
+    extrinsics = torch.from_numpy(np.stack([world_to_camera(p) for p in placements]).astype(np.float32))
+    intrinsics = crop_intrinsics(to_camera(vertices, extrinsics), placements, config.height, config.width)
+    return Cameras(
+        intrinsics=intrinsics, world_to_camera=extrinsics, light=light, height=config.height, width=config.width
+    )
+
+
+def describe(
+    config: PitConfig, anatomy: Anatomy, outfit: Outfit, group: int, scene: Scene, pictures: Pictures, k: int
+) -> Meta:
+    """The record of picture k."""
+    return Meta(
+        origin="rendered",
+        dataset="pit",
+        keypoints=pictures.keypoints[k].tolist(),
+        uv_layout=anatomy.body.uv_layout,
+        rendered={
+            "seed": config.seed,
+            "index": scene.index,
+            "texture": group,
+            "intrinsics": pictures.intrinsics[k].tolist(),
+            "world_to_camera": pictures.world_to_camera[k].tolist(),
+            "body": {"name": anatomy.body.name, "betas": scene.betas.tolist(), "pose": scene.pose.tolist()},
+            "activity": scene.activity,
+            "yaw_rad": scene.yaw_rad,
+            "outfit": outfit.to_dict(),
+            "background": pictures.backgrounds[k],
+            "licences": {"body": anatomy.body.licence, "outfit": "procedural"},
+        },
+    )

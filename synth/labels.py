@@ -1,0 +1,44 @@
+"""Ground truth from the buffers that the colours come from."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# COCO-17 in order: five face points first, then these of SMPL's joints (left, right: shoulder ... ankle).
+COCO_JOINTS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
+# Half the thickness of what covers each keypoint, cloth included, metres: nearer things hide it.
+COVER_M = (0.04, 0.04, 0.04, 0.05, 0.05, 0.13, 0.13, 0.10, 0.10, 0.09, 0.09, 0.19, 0.19, 0.13, 0.13, 0.10, 0.10)
+# A pixel is labelled as the person if at least half of it is covered.
+LABELLED_COVERAGE = 0.5
+
+
+def iuv_images(
+    image: Tensor, row: Tensor, column: Tensor, coverage: Tensor, surface: Tensor, surface_uv: Tensor, shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """IUV maps (B, H, W, 3) uint8 of the fragments (N,) with surface (N,) 0..24 and surface_uv (N, 2) in [0, 1].
+
+    Carried things have surface 0 and u 1, which marks them as part of the person (see `shards.semantics`).
+    """
+    maps = torch.zeros(*shape, 3, dtype=torch.uint8)
+    chosen = coverage >= LABELLED_COVERAGE
+    uv = (surface_uv[chosen] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    maps[image[chosen], row[chosen], column[chosen]] = torch.cat([surface[chosen, None], uv], 1)
+    return maps.numpy()
+
+
+def coco_keypoints(joints: Tensor, face: Tensor) -> Tensor:
+    """COCO-17 places (B, 17, 3) from SMPL joints (B, 24, 3) and face keypoints (B, 5, 3)."""
+    return torch.cat([face, joints[:, COCO_JOINTS]], 1)
+
+
+def visibility(projected: Tensor, depth: Tensor) -> Tensor:
+    """v (B, 17): 2 seen, 1 hidden behind something nearer, 0 outside; projected (B, 17, 3) pixels and depth in metres,
+    depth (B, H, W) metres, inf where nothing is."""
+    height, width = depth.shape[1:]
+    x, y, z = projected.unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    column, row = x.long().clamp(0, width - 1), y.long().clamp(0, height - 1)
+    nearest = depth[torch.arange(len(depth))[:, None], row, column]
+    seen = nearest > z - torch.tensor(COVER_M, dtype=z.dtype)
+    return torch.where(inside, torch.where(seen, 2, 1), 0)

@@ -1,0 +1,218 @@
+"""Recorded poses: AMASS and SURREAL (CMU) files by the folder, and the ranges of motion to hold them against."""
+
+import fnmatch
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.body import JOINTS, NUM_JOINTS
+from synth.motion import Pose
+
+# Lowest and highest x, y and z of the axis-angle vector in degrees, left side; the right side mirrors y and z. About
+# the T-pose's axes: x > 0 flexes the knee and extends the hip, y < 0 bends the left elbow, z < 0 lowers the left arm.
+# Ranges of motion of healthy adults after Boone & Azen 1979 and the American Academy of Orthopaedic Surgeons, the
+# spine's and the neck's shared out among their joints, plus 10 degrees where rotations about two axes mix. A box of
+# vectors is looser than the joint's true set: it finds broken data, it does not judge style.
+LIMITS_DEG: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "hip": ((-125, 35), (-45, 50), (-35, 50)),
+    "knee": ((-12, 150), (-35, 35), (-20, 20)),
+    "ankle": ((-35, 60), (-30, 30), (-35, 35)),
+    "foot": ((-75, 40), (-15, 15), (-15, 15)),
+    "spine1": ((-20, 40), (-25, 25), (-25, 25)),
+    "spine2": ((-20, 40), (-25, 25), (-25, 25)),
+    "spine3": ((-20, 40), (-25, 25), (-25, 25)),
+    "neck": ((-40, 45), (-45, 45), (-30, 30)),
+    "head": ((-40, 45), (-45, 45), (-30, 30)),
+    "collar": ((-25, 25), (-35, 25), (-25, 45)),
+    "shoulder": ((-120, 120), (-140, 60), (-115, 95)),
+    "elbow": ((-90, 90), (-155, 12), (-60, 60)),
+    "wrist": ((-90, 90), (-45, 45), (-85, 80)),
+    "hand": ((-35, 35), (-35, 35), (-95, 30)),
+}
+# AMASS keeps body shapes without motion under these names, one per subject.
+SHAPE_FILES = ("shape.npz", "*_stagei.npz")
+AMASS_WIDTHS = {72: "SMPL", 156: "SMPL-H", 165: "SMPL-X"}
+
+
+def clamp_to_limits(poses: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Poses (..., 72), radians, each vector component brought into `LIMITS_DEG`; the root is left as it is."""
+    low, high = _limits()
+    return np.clip(_wrap(poses), low, high).astype(np.float32)
+
+
+def within_limits(poses: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether poses (..., 72), radians, keep to `LIMITS_DEG` at every joint: (...) bool. The root may turn freely."""
+    low, high = _limits()
+    wrapped = _wrap(poses)
+    return ((wrapped >= low - 1e-6) & (wrapped <= high + 1e-6)).all(-1)
+
+
+def _limits() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bounds = np.full((NUM_JOINTS, 3, 2), (-np.inf, np.inf))
+    for index, joint in enumerate(JOINTS[1:], 1):
+        side, _, name = joint.rpartition("_")
+        bounds[index] = np.radians(LIMITS_DEG[name])
+        if side == "right":
+            bounds[index, 1:] = -bounds[index, 1:, ::-1]
+    return bounds[..., 0].ravel(), bounds[..., 1].ravel()
+
+
+def _wrap(poses: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The same rotations with every axis-angle vector no longer than pi."""
+    vectors = np.asarray(poses, np.float64).reshape(*np.shape(poses)[:-1], NUM_JOINTS, 3)
+    angles = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    wrapped = (angles + math.pi) % (2 * math.pi) - math.pi
+    return np.where(angles > math.pi, vectors * wrapped / np.maximum(angles, 1e-12), vectors).reshape(np.shape(poses))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """One recorded sequence: the .npz file, the array's key in it, how many frames and values per frame it has."""
+
+    path: Path
+    key: str
+    num_frames: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionLibrary:
+    """All sequences below a folder, indexed from the files' headers; poses are read one at a time, when drawn.
+
+    up is the recordings' vertical axis, z in AMASS and SURREAL. With clamp, poses are brought into `LIMITS_DEG`;
+    without, they are left as recorded and `share_beyond_limits` tells how many are outside. Holds no open file and no
+    frames, so it can be sent to worker processes.
+    """
+
+    clips: tuple[Clip, ...]
+    up: Literal["y", "z"] = "z"
+    clamp: bool = False
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: Path,
+        *,
+        up: Literal["y", "z"] = "z",
+        clamp: bool = False,
+        ignore: tuple[str, ...] = SHAPE_FILES,
+    ) -> "MotionLibrary":
+        """Indexes every .npz below folder, in sorted order, save those whose name matches a pattern of ignore.
+
+        AMASS: `poses` (T, 72, 156 or 165). SURREAL's smpl_data.npz: `pose_<sequence>` (T, 72) each. Their other arrays
+        (betas, trans, frame rate) are not needed. Only headers are read. Raises FileNotFoundError if the folder is
+        missing or holds no such file, ValueError naming file and key for an array that is missing or misshapen.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"motion folder {folder} does not exist; name the folder of unpacked .npz files")
+        paths = sorted(p for p in folder.rglob("*.npz") if not any(fnmatch.fnmatch(p.name, i) for i in ignore))
+        if not paths:
+            raise FileNotFoundError(
+                f"{folder} holds no motion .npz (names like {ignore} do not count); unpack AMASS archives or SURREAL's "
+                "smpl_data.npz there"
+            )
+        return cls(clips=tuple(clip for path in paths for clip in _index(path)), up=up, clamp=clamp)
+
+    @property
+    def num_frames(self) -> int:
+        return sum(clip.num_frames for clip in self.clips)
+
+    def sample_pose(self, rng: np.random.Generator) -> Pose:
+        """One frame, all frames equally likely, its heading removed: the person is upright and faces +z.
+
+        Raises ValueError naming file, key and frame for values that are not finite or a file cut short.
+        """
+        return Pose(pose=self._draw(rng), activity="recorded", phase=None, holds=None)
+
+    def share_beyond_limits(self, rng: np.random.Generator, num_samples: int = 200) -> float:
+        """Share in [0, 1] of num_samples frames, as recorded, that leave `LIMITS_DEG` at some joint."""
+        raw = MotionLibrary(clips=self.clips, up=self.up)
+        return 1.0 - float(within_limits(np.stack([raw._draw(rng) for _ in range(num_samples)])).mean())
+
+    def _draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        ends = np.cumsum([clip.num_frames for clip in self.clips])
+        index = int(rng.integers(ends[-1]))
+        which = int(np.searchsorted(ends, index, side="right"))
+        clip = self.clips[which]
+        frame = index - int(ends[which]) + clip.num_frames
+        # SMPL-H and SMPL-X agree with SMPL on root and 21 joints; what follows are jaw, eyes and fingers.
+        pose = np.zeros(3 * NUM_JOINTS)
+        known = 3 * NUM_JOINTS if clip.width == 3 * NUM_JOINTS else 3 * 22
+        pose[:known] = _read_frame(clip, frame)[:known]
+        pose[:3] = _upright(pose[:3], self.up)
+        pose = pose.astype(np.float32)
+        return clamp_to_limits(pose) if self.clamp else pose
+
+
+def _upright(root: NDArray[np.float64], up: Literal["y", "z"]) -> NDArray[np.float64]:
+    """A root rotation (3,) axis-angle in y-up axes, without its turn about the vertical (swing of swing-twist)."""
+    from scipy.spatial.transform import Rotation
+
+    rotation = Rotation.from_rotvec(root)
+    if up == "z":
+        rotation = Rotation.from_rotvec([-math.pi / 2, 0.0, 0.0]) * rotation
+    _, y, _, w = rotation.as_quat().tolist()
+    return (Rotation.from_rotvec([0.0, -2 * math.atan2(y, w), 0.0]) * rotation).as_rotvec()
+
+
+def _index(path: Path) -> list[Clip]:
+    """The clips of one file. Raises ValueError naming file and key."""
+    remedy = f"remove it, or ignore it by name (ignore=({path.name!r},))"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = [name.removesuffix(".npy") for name in archive.namelist()]
+            wanted = ["poses"] if "poses" in keys else [key for key in keys if key.startswith("pose_")]
+            if not wanted:
+                raise ValueError(f"{path}: key 'poses' (AMASS) or 'pose_*' (SURREAL) is missing, has {keys}; {remedy}")
+            shapes = {key: _read_header(archive, path, key)[0] for key in wanted}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path}: not a readable .npz ({error}); download it again, or {remedy}") from error
+    widths = AMASS_WIDTHS if wanted == ["poses"] else {72: "SMPL"}
+    for key, shape in shapes.items():
+        if len(shape) != 2 or shape[0] < 1 or shape[1] not in widths:
+            raise ValueError(f"{path}: key {key!r} must be (frames, one of {sorted(widths)}), got {shape}; {remedy}")
+    return [Clip(path=path, key=key, num_frames=shape[0], width=shape[1]) for key, shape in shapes.items()]
+
+
+def _read_header(archive: zipfile.ZipFile, path: Path, key: str) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and the offset of the values of one array in an .npz."""
+    with archive.open(f"{key}.npy") as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = read(stream)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: key {key!r} is not an array ({error}); save it again with numpy.savez"
+            ) from error
+        if fortran_order or dtype.kind != "f":
+            order = "column-major" if fortran_order else "row-major"
+            raise ValueError(f"{path}: key {key!r} must be row-major floats, got {order} {dtype}; save it again so")
+        return shape, dtype, stream.tell()
+
+
+def _read_frame(clip: Clip, frame: int) -> NDArray[np.float64]:
+    """Values (width,) of one frame, without reading what follows it in the file."""
+    try:
+        with zipfile.ZipFile(clip.path) as archive:
+            _, dtype, offset = _read_header(archive, clip.path, clip.key)
+            with archive.open(f"{clip.key}.npy") as stream:
+                row = clip.width * dtype.itemsize
+                stream.seek(offset + frame * row)
+                data = stream.read(row)
+    except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, OSError) as error:
+        raise ValueError(f"{clip.path}: key {clip.key!r} cannot be read at frame {frame} ({error})") from error
+    if len(data) < row:
+        raise ValueError(f"{clip.path}: key {clip.key!r} ends before frame {frame}; download the file again")
+    values = np.frombuffer(data, dtype).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{clip.path}: key {clip.key!r}, frame {frame} holds values that are not finite; remove the file"
+        )
+    return values

@@ -1,0 +1,214 @@
+"""Visibility: which face each pixel shows, and where on that face.
+
+A rasteriser decides visibility and nothing else; everything after it is torch code shared by every rasteriser
+and device. The conventions that every rasteriser keeps:
+
+- A picture has `supersampling` x `supersampling` samples per pixel; sample (i, j) of pixel (row, col) lies at
+  x = col + (j + 0.5) / supersampling, y = row + (i + 0.5) / supersampling.
+- Vertices snap to 1/256 of the distance between samples, so that edge functions are exact integers.
+- A sample on an edge belongs to the face whose interior lies to its right or, on a horizontal edge, below it.
+  Two faces that share an edge therefore never both cover a sample and never leave one out.
+- Both sides of a face are drawn.
+- 1/depth is linear on the screen. The nearest face wins; of equals, the one with the lowest index.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Rasterizer = Literal["numba", "pyrender"]
+
+SUBSAMPLE_STEPS = 256
+MAX_SAMPLES_FROM_ORIGIN = 1 << 16
+MAX_SUPERSAMPLING = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RasterConfig:
+    """How visibility is decided."""
+
+    rasterizer: Rasterizer = "numba"
+    """numba: CPU, the default; pyrender: OpenGL through EGL, to check the others against."""
+    supersampling: int = 2
+    """Samples per pixel along each axis."""
+    near_m: float = 0.1
+    """Depth that every vertex in use must exceed, metres: faces are not clipped."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.supersampling <= MAX_SUPERSAMPLING:
+            raise ValueError(f"supersampling must lie in 1..{MAX_SUPERSAMPLING}, got {self.supersampling}")
+        if not self.near_m > 0:
+            raise ValueError(f"near_m must be positive, got {self.near_m}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Visibility:
+    """What B pictures of H x W pixels show, one chosen sample per pixel: the nearest of those covered."""
+
+    face: Tensor
+    """(B, H, W) int32 index into the packed faces; -1 where nothing is covered."""
+    depth: Tensor
+    """(B, H, W) float32 metres along the camera's z at the chosen sample; inf where nothing is covered."""
+    sample: Tensor
+    """(B, H, W) uint8 chosen sample, i * supersampling + j; 0 where nothing is covered."""
+    num_covered: Tensor
+    """(B, H, W) uint8 samples covered by any face, 0..supersampling^2."""
+    supersampling: int
+    """Samples per pixel along each axis."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fragments:
+    """The N covered pixels of a batch, in order of (image, row, col)."""
+
+    image: Tensor
+    """(N,) int64 index in the batch."""
+    row: Tensor
+    """(N,) int64."""
+    col: Tensor
+    """(N,) int64."""
+    face: Tensor
+    """(N,) int64 index into the packed faces."""
+    barycentric: Tensor
+    """(N, 3) float32 perspective-correct weights of the face's corners at the chosen sample; >= 0, sum 1."""
+    depth: Tensor
+    """(N,) float32 metres along the camera's z at the chosen sample."""
+    coverage: Tensor
+    """(N,) float32 covered part of the pixel, in (0, 1]."""
+
+
+def rasterize(
+    vertices: Tensor, faces: Tensor, first_face: Tensor, height: int, width: int, config: RasterConfig
+) -> Visibility:
+    """Decide what every pixel of B pictures shows. With supersampling 1 this is the plain face and depth buffer.
+
+    vertices (V, 3) float32 [x px, y px, depth m], the meshes of all pictures one after another; faces (F, 3) int32
+    indices into them; first_face (B + 1,) int64: picture b owns faces first_face[b] to first_face[b + 1] - 1.
+    The numba and pyrender rasterisers work on the CPU and copy to and from the device of `vertices`.
+    Raises ValueError for wrong shapes or types, for an index out of range, and for a face with a corner that is
+    not beyond `near_m`, not finite, or more than 2^16 samples from the picture's origin.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"a picture needs at least one pixel, got height {height}, width {width}")
+    _check_packing(vertices, faces, first_face)
+    _check_vertices(vertices, faces, config)
+    match config.rasterizer:
+        case "numba":
+            from synth.raster_numba import rasterize_numba
+
+            return rasterize_numba(vertices, faces, first_face, height, width, config.supersampling)
+        case "pyrender":
+            from synth.raster_pyrender import rasterize_pyrender
+
+            return rasterize_pyrender(vertices, faces, first_face, height, width, config.supersampling)
+        case unknown:
+            raise ValueError(f"rasterizer must be numba or pyrender, got {unknown!r}")
+
+
+def resolve(face: Tensor, depth: Tensor, supersampling: int) -> Visibility:
+    """Reduce a grid of samples to pixels: the nearest covered sample of each; of equals, the first.
+
+    face (B, H * s, W * s) int32, -1 where nothing is covered; depth alike, float32, inf where nothing is covered.
+    """
+    face, depth = _group_by_pixel(face, supersampling), _group_by_pixel(depth, supersampling)
+    sample = depth.argmin(dim=-1, keepdim=True)
+    return Visibility(
+        face=face.gather(-1, sample).squeeze(-1),
+        depth=depth.gather(-1, sample).squeeze(-1),
+        sample=sample.squeeze(-1).to(torch.uint8),
+        num_covered=(face >= 0).sum(dim=-1, dtype=torch.uint8),
+        supersampling=supersampling,
+    )
+
+
+def gather_fragments(visibility: Visibility, vertices: Tensor, faces: Tensor) -> Fragments:
+    """List the covered pixels and locate the chosen sample of each on its face.
+
+    vertices and faces as given to `rasterize`.
+    """
+    image, row, col = torch.nonzero(visibility.face >= 0, as_tuple=True)
+    face = visibility.face[image, row, col].long()
+    sample = visibility.sample[image, row, col].long()
+    s = visibility.supersampling
+    sample_row, sample_col = row * s + sample // s, col * s + sample % s
+    barycentric, depth = locate_samples(vertices, faces, face, sample_row, sample_col, s)
+    coverage = visibility.num_covered[image, row, col].float() / (s * s)
+    return Fragments(
+        image=image, row=row, col=col, face=face, barycentric=barycentric, depth=depth, coverage=coverage
+    )
+
+
+def interpolate(fragments: Fragments, corner_attributes: Tensor) -> Tensor:
+    """Attributes at the fragments, from values at the corners of each face (which may differ across a seam).
+
+    corner_attributes (F, 3, C) float, F faces packed as in `rasterize`. Returns (N, C).
+    """
+    return torch.einsum("nk,nkc->nc", fragments.barycentric, corner_attributes[fragments.face])
+
+
+def locate_samples(
+    vertices: Tensor, faces: Tensor, face: Tensor, sample_row: Tensor, sample_col: Tensor, supersampling: int
+) -> tuple[Tensor, Tensor]:
+    """Barycentric coordinates and depth of samples on given faces.
+
+    face, sample_row, sample_col (N,) int64, rows and columns counted in samples. Returns perspective-correct weights
+    (N, 3) float32 and depth (N,) float32 metres. A sample that lies outside its face, as when the rasteriser
+    snapped the vertices otherwise, is drawn to the face's border; on a face without area it takes the centroid.
+    """
+    corners = vertices[faces[face].long()]
+    x, y = snap(corners[..., :2], supersampling).double().unbind(-1)
+    x = x - (sample_col * SUBSAMPLE_STEPS + SUBSAMPLE_STEPS // 2)[:, None]
+    y = y - (sample_row * SUBSAMPLE_STEPS + SUBSAMPLE_STEPS // 2)[:, None]
+    x_next, y_next = x.roll(-1, dims=-1), y.roll(-1, dims=-1)
+    opposite_area = (x * y_next - x_next * y).roll(-1, dims=-1)
+    area = opposite_area.sum(dim=-1, keepdim=True)
+    flat = torch.where(area == 0, torch.ones_like(opposite_area), (opposite_area * area.sign()).clamp_min(0))
+    flat = flat / flat.sum(dim=-1, keepdim=True)
+    over_depth = flat / corners[..., 2]
+    inverse_depth = over_depth.sum(dim=-1)
+    return (over_depth / inverse_depth[:, None]).float(), inverse_depth.reciprocal().float()
+
+
+def snap(xy_px: Tensor, supersampling: int) -> Tensor:
+    """Pixel coordinates (..., 2) float32 as whole steps of 1/256 of the distance between samples, still float32."""
+    return torch.round(xy_px * (supersampling * SUBSAMPLE_STEPS))
+
+
+def _group_by_pixel(samples: Tensor, s: int) -> Tensor:
+    """(B, H * s, W * s) -> (B, H, W, s * s)."""
+    num_images, sample_height, sample_width = samples.shape
+    blocks = samples.view(num_images, sample_height // s, s, sample_width // s, s)
+    return blocks.transpose(2, 3).flatten(3)
+
+
+def _check_packing(vertices: Tensor, faces: Tensor, first_face: Tensor) -> None:
+    if vertices.dim() != 2 or vertices.shape[1] != 3 or vertices.dtype != torch.float32:
+        raise ValueError(f"vertices must be (V, 3) float32, got {tuple(vertices.shape)} {vertices.dtype}")
+    if faces.dim() != 2 or faces.shape[1] != 3 or faces.dtype != torch.int32:
+        raise ValueError(f"faces must be (F, 3) int32, got {tuple(faces.shape)} {faces.dtype}")
+    if first_face.dim() != 1 or first_face.dtype != torch.int64 or len(first_face) == 0:
+        raise ValueError(f"first_face must be (B + 1,) int64, got {tuple(first_face.shape)} {first_face.dtype}")
+    if first_face[0] != 0 or first_face[-1] != len(faces) or (first_face.diff() < 0).any():
+        raise ValueError(f"first_face must rise from 0 to the {len(faces)} faces given, got {first_face.tolist()}")
+    if len(faces):
+        lowest, highest = (int(bound) for bound in faces.aminmax())
+        if lowest < 0 or highest >= len(vertices):
+            raise ValueError(f"faces must index the {len(vertices)} vertices given, got {lowest}..{highest}")
+
+
+def _check_vertices(vertices: Tensor, faces: Tensor, config: RasterConfig) -> None:
+    reach_px = MAX_SAMPLES_FROM_ORIGIN / config.supersampling
+    depth = vertices[:, 2]
+    usable = (depth > config.near_m) & (depth < torch.inf) & (vertices[:, :2].abs() <= reach_px).all(dim=1)
+    if usable.all():
+        return
+    unusable = faces[~usable[faces.long()]]
+    if len(unusable):
+        x, y, z = vertices[int(unusable[0])].tolist()
+        raise ValueError(
+            f"every corner of a face must lie deeper than near_m = {config.near_m} m and within {reach_px:.0f} px "
+            f"of the origin, got vertex {int(unusable[0])} at x {x:.6g} px, y {y:.6g} px, depth {z:.6g} m; "
+            "move the camera away or leave the mesh out"
+        )
