@@ -100,8 +100,7 @@ def iter_members(
 def _parse_header(header: bytes, shard: str, offset: int, last: str) -> tuple[str, str, int, int | None]:
     """(key, extension, size, CRC-32) of a ustar header; `tarfile` does the same at four times the cost."""
     try:
-        checksum = int(header[148:156].strip(b"\0 "), 8)
-        if checksum != sum(header) - sum(header[148:156]) + 8 * ord(" "):
+        if header[148:156] != b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" ")):
             raise ValueError("checksum differs")
         name, size = header[:100].rstrip(b"\0").decode("ascii"), int(header[124:136].strip(b"\0 "), 8)
         owner = header[265:297].rstrip(b"\0").decode("ascii")

@@ -62,20 +62,17 @@ def build_set(
     """
     out = Path(out)
     first, stop = shard_range or (0, num_shards)
-    if not 0 <= first < stop <= num_shards:
-        raise ValueError(f"shard range must lie in 0..{num_shards} and not be empty, got {first}..{stop}")
-    if overwrite and (first, stop) != (0, num_shards):
-        raise ValueError("overwriting would remove other machines' shards: remove the folder by hand, or give no range")
+    _check_request(first, stop, num_shards, num_workers, overwrite=overwrite)
     wanted = Manifest(name=name, num_shards=num_shards, config=config, licences=tuple(licences))
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:
         _remove_set(out, name)
     manifest = _begin(out, wanted)
-    unfinished = {MANIFEST, *(shard_name(name, i) for i in range(first, stop))}
-    unfinished |= {_entry_path(out, name, i).name for i in range(first, stop)}
+    mine = range(first, stop)
+    unfinished = {MANIFEST, *(shard_name(name, i) for i in mine), *(_entry_path(out, name, i).name for i in mine)}
     remove_temporaries(out, unfinished)
     maker = _ShardMaker(folder=out, set_hash=wanted.identity_hash(), name=name, make_shard=make_shard)
-    tasks = [_Task(index=i, entry=manifest.shards[i] if manifest.complete else None) for i in range(first, stop)]
+    tasks = [_Task(index=i, entry=manifest.shards[i] if manifest.complete else None) for i in mine]
     num_found = 0
 
     def on_progress(done: int) -> None:
@@ -89,6 +86,15 @@ def build_set(
     finally:
         remove_temporaries(out, unfinished)
     return _finish(out, wanted)
+
+
+def _check_request(first: int, stop: int, num_shards: int, num_workers: int, *, overwrite: bool) -> None:
+    if not 0 <= first < stop <= num_shards:
+        raise ValueError(f"shard range must lie in 0..{num_shards} and not be empty, got {first}..{stop}")
+    if num_workers < 1:
+        raise ValueError(f"workers must be at least 1, got {num_workers}")
+    if overwrite and (first, stop) != (0, num_shards):
+        raise ValueError("overwriting would remove other machines' shards: remove the folder by hand, or give no range")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,7 +94,7 @@ def remove_temporaries(folder: Path, names: Collection[str]) -> None:
 def _open_locked(path: Path) -> BinaryIO:
     """A new file that is marked as being written and still has its name: a cleaner may come between opening and marking."""
     while True:
-        file = open(path, "wb")  # noqa: SIM115 - it is handed on
+        file = open(path, "wb")
         try:
             _lock(file)
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -145,7 +145,7 @@ def _on_trunk(anatomy: Anatomy, outfit: Outfit, heights: list[float], degrees: l
 def _shoulder_top(anatomy: Anatomy, outfit: Outfit, x: float) -> tuple[NDArray, NDArray]:
     """The place on top of the dressed shoulder at x, and up."""
     position = anatomy.vertices.position
-    near = (np.abs(position[:, 0] - x) < 0.02) & (position[:, 1] < anatomy.joints[HEAD, 1])
+    near = (np.abs(position[:, 0] - x) < 0.02) & (position[:, 1] < anatomy.neck_y)
     top = position[near][position[near][:, 1].argmax()]
     ease = (outfit.outer or outfit.inner).ease_m
     return np.array([x, top[1] + ease + 0.012, top[2]]), np.array([0.0, 1.0, 0.0])

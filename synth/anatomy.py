@@ -93,7 +93,7 @@ class Anatomy:
     """A body with its surface labels and everything below, shared by all people who have it.
 
     vertices: the body's own as Points (surface of one adjoining face). crotch_y, waist_y, armpit_y, neck_y, crown_y,
-    ground_y in metres; joints (24, 3). trunk, arm (mirrored onto the left) and leg (likewise): Reach about y, x and y.
+    ground_y in metres; joints (24, 3); shoe_last (V, 3), the vertices with toes melted into a shoe's shape. trunk, arm (mirrored onto the left) and leg (likewise): Reach about y, x and y.
     """
 
     body: Body
@@ -107,6 +107,7 @@ class Anatomy:
     neck_y: float
     crown_y: float
     ground_y: float
+    shoe_last: NDArray[np.float32]
     trunk: Reach
     arm: Reach
     leg: Reach
@@ -147,10 +148,30 @@ def build_anatomy(body: Body) -> Anatomy:
         neck_y=neck_y,
         crown_y=crown_y,
         ground_y=ground_y,
+        shoe_last=_shoe_last(body, vertices, float(joints[ANKLE, 1])),
         trunk=_reach(position[~is_arm][:, [1, 0, 2]], hull=True, mid_line=True),
         arm=_reach(position[left_arm], hull=False, mid_line=False),
         leg=_reach(position[left_leg][:, [1, 0, 2]], hull=False, mid_line=False),
     )
+
+
+def _shoe_last(body: Body, vertices: Points, ankle_y: float) -> NDArray[np.float32]:
+    """Vertices (V, 3) with the feet smoothed until the toes are one, then thickened to leather and a flat sole."""
+    faces, position = body.faces.numpy(), vertices.position.astype(np.float64).copy()
+    foot = position[:, 1] < ankle_y - 0.01
+    a = faces[:, [0, 1, 2]].ravel()
+    b = faces[:, [1, 2, 0]].ravel()
+    count = np.maximum(np.bincount(a, minlength=len(position)), 1)[:, None]
+    for _ in range(14):
+        mean = np.stack([np.bincount(a, position[b, k], len(position)) for k in range(3)], 1) / count
+        position[foot] += 0.6 * (mean - position)[foot]
+    position[foot] += 0.013 * vertex_normals(position, faces)[foot]
+    # Smoothing pulled the tip of the toes back; a shoe ends before them.
+    toe = np.clip((position[:, 2] - 0.05) / 0.1, 0, 1)
+    position[:, 2] += foot * 0.022 * toe
+    ground = vertices.position[:, 1].min()
+    position[:, 1] = np.where(foot & (position[:, 1] < ground + 0.012), ground, position[:, 1])
+    return position.astype(np.float32)
 
 
 def vertex_normals(vertices: NDArray, faces: NDArray) -> NDArray[np.float32]:

@@ -88,26 +88,26 @@ def world_to_camera(placement: Placement) -> NDArray[np.float64]:
     return matrix
 
 
-def to_camera(vertices: Tensor, extrinsics: Tensor) -> Tensor:
-    """World points (B, N, 3) into camera coordinates (B, N, 3) by world_to_camera (B, 4, 4)."""
-    return vertices @ extrinsics[:, :3, :3].transpose(1, 2) + extrinsics[:, None, :3, 3]
+def to_camera(points: Tensor, extrinsics: Tensor) -> Tensor:
+    """World points (B, 3, N) into camera coordinates (B, 3, N) by world_to_camera (B, 4, 4)."""
+    return extrinsics[:, :3, :3] @ points + extrinsics[:, :3, 3:]
 
 
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
-    """Camera points (B, N, 3) to (B, N, 3): x and y in pixels and depth in metres, by intrinsics (B, 3, 3)."""
-    depth = points[..., 2:]
-    focal = intrinsics[:, None, [0, 1], [0, 1]]
-    return torch.cat([points[..., :2] / depth * focal + intrinsics[:, None, :2, 2], depth], -1)
+    """Camera points (B, 3, N) to (B, 3, N): x and y in pixels and depth in metres, by intrinsics (B, 3, 3)."""
+    depth = points[:, 2:]
+    focal = intrinsics[:, [0, 1], [0, 1], None]
+    return torch.cat([points[:, :2] / depth * focal + intrinsics[:, :2, 2:], depth], 1)
 
 
 def crop_intrinsics(points: Tensor, placements: list[Placement], height: int, width: int) -> Tensor:
-    """Intrinsics (B, 3, 3) that cut a (height, width) crop with square pixels around camera points (B, N, 3).
+    """Intrinsics (B, 3, 3) that cut a (height, width) crop with square pixels around camera points (B, 3, N).
 
     The crop holds the person with the placement's margins above and below; it is taken wider where the arms or a bag
     would reach out of it by more than a tenth.
     """
-    flat = points[..., :2] / points[..., 2:]
-    low, high = flat.amin(1), flat.amax(1)
+    flat = points[:, :2] / points[:, 2:]
+    low, high = flat.amin(2), flat.amax(2)
     place = torch.tensor([[p.top_margin, p.bottom_margin, p.shift] for p in placements], dtype=points.dtype)
     extent = high - low
     tall = extent[:, 1] * (1 + place[:, 0] + place[:, 1])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synth.accessory import accessory_meshes
-from synth.anatomy import HEAD, HIP, NUM_ANGLES, Anatomy, Points
+from synth.anatomy import HEAD, HIP, NUM_ANGLES, Anatomy, Points, vertex_normals
 from synth.body import joint_rows, pose_vertices
 from synth.garment import (
     body_offset,
@@ -54,11 +54,12 @@ class Wrap:
 class Dressed:
     """A person ready to be posed: 24 joints, 5 face keypoints, then the visible mesh.
 
-    rest (29 + N, 3), weights (29 + N, 24), directions (29 + N, 3, D) float32; faces (F, 3) int64 into the N; corner
+    rest (29 + N, 3), normals (5 + N, 3), weights (29 + N, 24), directions (29 + N, 3, D) float32; faces (F, 3) int64 into the N; corner
     (F, 3, 4) float32: texture uv, surface uv; surface (F,) uint8 0..24. The first num_body of the N are the body's own.
     """
 
     rest: Tensor
+    normals: Tensor
     weights: Tensor
     directions: Tensor
     faces: Tensor
@@ -72,9 +73,18 @@ NUM_FACE_KEYPOINTS = 5
 
 def dress(anatomy: Anatomy, outfit: Outfit) -> Dressed:
     """Put an outfit on a body; depends on nothing else."""
-    pieces = [*_cloth_pieces(anatomy, outfit), *_hair_pieces(anatomy, outfit), *accessory_meshes(anatomy, outfit)]
-    mesh = join(pieces)
-    body = anatomy.body
+    cloth = _cloth_pieces(anatomy, outfit)
+    return _ready(anatomy, [*cloth, *_hair_pieces(anatomy, outfit), *accessory_meshes(anatomy, outfit)])
+
+
+def undressed(anatomy: Anatomy) -> Dressed:
+    """The body alone, for textures that hold all there is to see."""
+    return _ready(anatomy, [body_mesh(anatomy)])
+
+
+def _ready(anatomy: Anatomy, pieces: list[Mesh]) -> Dressed:
+    """Pieces joined behind the joints and face keypoints; the first piece is the body's own."""
+    mesh, body = join(pieces), anatomy.body
     marked = body.face_keypoints
     rest, weights, directions = (
         torch.cat(rows)
@@ -85,8 +95,10 @@ def dress(anatomy: Anatomy, outfit: Outfit) -> Dressed:
             strict=True,
         )
     )
+    normals = np.concatenate([np.zeros((NUM_FACE_KEYPOINTS, 3), np.float32), vertex_normals(mesh.rest, mesh.faces)])
     return Dressed(
         rest=rest,
+        normals=torch.from_numpy(normals),
         weights=weights,
         directions=directions,
         faces=torch.from_numpy(mesh.faces.astype(np.int64)),
@@ -96,12 +108,21 @@ def dress(anatomy: Anatomy, outfit: Outfit) -> Dressed:
     )
 
 
-def pose_dressed(anatomy: Anatomy, dressed: Dressed, betas: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Vertices (B, N, 3), joints (B, 24, 3), face keypoints (B, 5, 3), metres, of betas (B, S) and pose (B, 72)."""
-    posed, joints = pose_vertices(
-        anatomy.body, betas, pose, rest=dressed.rest, weights=dressed.weights, directions=dressed.directions
+def pose_dressed(
+    anatomy: Anatomy, dressed: Dressed, betas: Tensor, pose: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vertices and normals (B, 3, N), joints (B, 24, 3), face keypoints (B, 5, 3), of betas (B, S) and pose (B, 72)."""
+    posed, normals, joints = pose_vertices(
+        anatomy.body,
+        betas,
+        pose,
+        rest=dressed.rest,
+        normals=dressed.normals,
+        weights=dressed.weights,
+        directions=dressed.directions,
     )
-    return posed[:, NUM_FACE_KEYPOINTS:], joints, posed[:, :NUM_FACE_KEYPOINTS]
+    markers = NUM_FACE_KEYPOINTS
+    return posed[:, :, markers:], normals[:, :, markers:], joints, posed[:, :, :markers].transpose(1, 2)
 
 
 def _cloth_pieces(anatomy: Anatomy, outfit: Outfit) -> list[Mesh]:

@@ -70,8 +70,14 @@ def upper_field(anatomy: Anatomy, upper: Upper, points: Points, *, with_opening:
     front = is_front(anatomy, points)
     neck = anatomy.joints[12]
     centre = np.array([0.0, neck[1] + 0.005, neck[2] + 0.01])
-    hole = np.linalg.norm((points.position - centre) * [1.0, 1.1, 0.8], axis=1) - upper.neck_m
-    field = np.minimum.reduce([sleeve_x(anatomy, upper.sleeve) - x, y - hem_y(anatomy, upper.hem), hole, neck[1] + 0.05 - y])
+    # A ball below the neck joint, a tube above it.
+    from_neck = (points.position - centre) * np.array([1.0, 1.1, 0.8], np.float32)
+    from_neck[:, 1] = np.minimum(from_neck[:, 1], 0)
+    hole = np.linalg.norm(from_neck, axis=1) - upper.neck_m
+    field = np.minimum.reduce([sleeve_x(anatomy, upper.sleeve) - x, y - hem_y(anatomy, upper.hem), hole])
+    # The head stays free; a collar climbs the neck a little.
+    top = neck[1] + (0.02 if upper.collar or upper.hood else 0.0)
+    field = np.where(np.isin(points.surface, [23, 24]), np.minimum(field, top - y), field)
     if upper.vee_m > 0:
         tip = neck[1] - upper.neck_m - upper.vee_m
         field = np.minimum(field, np.maximum(x - 0.55 * (y - tip), -front))
@@ -168,11 +174,11 @@ def lower_offset(anatomy: Anatomy, lower: Lower, points: Points) -> NDArray[np.f
 
 
 def body_offset(anatomy: Anatomy, outfit: Outfit, points: Points) -> NDArray[np.float32]:
-    """What thickens the body itself (N, 3): shoes, a cap of hair, tights' worth of nothing elsewhere."""
-    shoe = 0.010 * smoothstep(-0.01, 0.02, shoe_field(anatomy, outfit, points))
+    """What changes the body's own vertices (V, 3): shoes in place of toes, a cap of hair."""
+    shod = smoothstep(-0.01, 0.02, shoe_field(anatomy, outfit, points))[:, None]
     volume = 0.0 if outfit.hair.bald else outfit.hair.volume_m
     hair = volume * smoothstep(0.0, 0.03, hair_field(anatomy, outfit.hair, points))
-    return points.normal * (shoe + hair)[:, None]
+    return shod * (anatomy.shoe_last - points.position) + points.normal * hair[:, None]
 
 
 def hand_x(anatomy: Anatomy) -> float:

@@ -19,7 +19,7 @@ from synth import seeding
 from synth.anatomy import Anatomy, anatomy_of
 from synth.background import Backgrounds, View
 from synth.camera import CameraConfig, Placement, crop_intrinsics, project, to_camera, world_to_camera
-from synth.dress import Dressed, dress, pose_dressed
+from synth.dress import Dressed, dress, pose_dressed, undressed
 from synth.labels import coco_keypoints, iuv_images, visibility
 from synth.motion import Legs, aligned_pose, stand_on_ground
 from synth.motion_files import MotionLibrary
@@ -29,6 +29,7 @@ from synth.render import Cameras, cast_shadow, composite, render_person
 from synth.scene import Scene, draw_scene
 from synth.sensor import apply_sensor, linear_to_srgb, sample_sensor, srgb_to_linear
 from synth.texture import paint
+from synth.texture_files import TextureFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,13 +62,21 @@ class PitConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sources:
+    """Where backgrounds, motions and textures come from; None is the built-in, procedural one."""
+
+    backgrounds: Backgrounds
+    motions: MotionLibrary | None = None
+    textures: TextureFolder | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PitShards:
     """`make_shard` of a PIT set: samples [index * samples_per_shard, ...) as they lie in shard `index`."""
 
     config: PitConfig
     samples_per_shard: int
-    backgrounds: Backgrounds
-    motions: MotionLibrary | None
+    sources: Sources
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
         first = index * self.samples_per_shard
@@ -75,29 +84,55 @@ class PitShards:
         per = self.config.samples_per_texture
         for group in range(first // per, (stop - 1) // per + 1):
             indices = range(max(first, group * per), min(stop, (group + 1) * per))
-            yield from render_group(self.config, group, indices, self.backgrounds, self.motions)
+            yield from render_group(self.config, group, indices, self.sources)
 
 
-def render_group(
-    config: PitConfig, group: int, indices: range, backgrounds: Backgrounds, motions: MotionLibrary | None
-) -> Iterator[EncodedSample]:
-    """Samples `indices`, all of texture `group`: the same outfit on different bodies in different scenes."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Look:
+    """What the samples of one texture share: outfit (None with a texture from a file), mesh, texture, its record."""
+
+    outfit: Outfit | None
+    dressed: Dressed
+    texture: NDArray[np.uint8]
+    record: dict
+    licence: str
+
+
+def draw_look(config: PitConfig, anatomy: Anatomy, group: int, textures: TextureFolder | None) -> Look:
+    """The look of texture `group`: a painted outfit, or a bare body that wears a texture from a file."""
+    rng = seeding.generator(config.seed, group, "outfit")
+    if textures is not None:
+        texture, name = textures.read(rng)
+        record = {"texture": group, "file": name}
+        return Look(outfit=None, dressed=undressed(anatomy), texture=texture, record=record, licence=textures.licence)
+    outfit = sample_outfit(rng)
+    return Look(
+        outfit=outfit,
+        dressed=dress(anatomy, outfit),
+        texture=paint(anatomy, outfit),
+        record={"texture": group, **outfit.to_dict()},
+        licence="procedural, Apache-2.0",
+    )
+
+
+def render_group(config: PitConfig, group: int, indices: range, sources: Sources) -> Iterator[EncodedSample]:
+    """Samples `indices`, all of texture `group`: the same look on different bodies in different scenes."""
     anatomy = anatomy_of(config.body)
-    outfit = sample_outfit(seeding.generator(config.seed, group, "outfit"))
-    dressed, texture = dress(anatomy, outfit), paint(anatomy, outfit)
-    texture_png = encode_png(texture)
+    look = draw_look(config, anatomy, group, sources.textures)
     scenes = [
-        draw_scene(anatomy, outfit, seed=config.seed, index=i, camera=config.camera, motions=motions) for i in indices
+        draw_scene(anatomy, look.outfit, seed=config.seed, index=i, camera=config.camera, motions=sources.motions)
+        for i in indices
     ]
-    linear = torch.from_numpy(srgb_to_linear(texture))
-    pictures = render_scenes(config, anatomy, dressed, linear, scenes, backgrounds)
-    aligned = render_aligned(config, anatomy, dressed, linear, scenes)
+    linear = torch.from_numpy(srgb_to_linear(look.texture))
+    pictures = render_scenes(config, anatomy, look.dressed, linear, scenes, sources.backgrounds)
+    aligned = render_aligned(config, anatomy, look.dressed, linear, scenes)
+    texture_png = encode_png(look.texture)
     for k, scene in enumerate(scenes):
         sample = Sample(
             key=f"{scene.index:08d}",
             image=pictures.images[k],
-            meta=describe(config, anatomy, outfit, group, scene, pictures, k),
-            texture=texture,
+            meta=describe(config, anatomy, look, scene, pictures, k),
+            texture=look.texture,
             aligned=aligned[k],
             iuv=pictures.iuv[k],
         )
@@ -120,7 +155,7 @@ def render_scenes(
     config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene], backgrounds: Backgrounds
 ) -> Pictures:
     """Pictures and labels of scenes (B) of one outfit."""
-    vertices, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
+    vertices, normals, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
     cameras = place_cameras(config, vertices, scenes)
     behind = []
     for k, scene in enumerate(scenes):
@@ -136,11 +171,12 @@ def render_scenes(
     background = torch.from_numpy(np.stack([b.image for b in behind]))
     ground = torch.from_numpy(np.stack([b.ground for b in behind]))
     background = cast_shadow(background, ground, vertices, dressed.faces, cameras, config.raster)
-    person = render_person(vertices, dressed, texture, cameras, config.raster)
+    person = render_person(vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
     images = apply_sensor(composite(background, person), [sample_sensor(rng) for rng in rngs], rngs)
     fragments = person.fragments
-    keypoints = project(to_camera(coco_keypoints(joints, face), cameras.world_to_camera), cameras.intrinsics)
+    places = coco_keypoints(joints, face).transpose(1, 2)
+    keypoints = project(to_camera(places, cameras.world_to_camera), cameras.intrinsics).transpose(1, 2)
     seen = visibility(keypoints, person.depth)
     return Pictures(
         images=images,
@@ -163,7 +199,7 @@ def render_scenes(
 def render_aligned(config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene]) -> NDArray[np.uint8]:
     """The same people in a fixed frontal pose before a grey wall in even light, (B, H, W, 3) uint8."""
     pose = aligned_pose(Legs.of(anatomy.body.rest_joints()))
-    vertices, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))
+    vertices, normals, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))
     frontal = [
         Placement(
             height_m=s.placement.height_m, distance_m=7.0, pan_rad=0.0, tilt_rad=0.0, roll_rad=0.0,
@@ -173,23 +209,25 @@ def render_aligned(config: PitConfig, anatomy: Anatomy, dressed: Dressed, textur
     ]  # fmt: skip
     light = torch.tensor([0.3, 0.6, 0.742, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75]).expand(len(scenes), -1)
     cameras = _cameras(config, vertices, frontal, light)
-    person = render_person(vertices, dressed, texture, cameras, config.raster)
+    person = render_person(vertices, normals, dressed, texture, cameras, config.raster)
     wall = torch.full((len(scenes), config.height, config.width, 3), 0.35)
     return (linear_to_srgb(composite(wall, person)) * 255 + 0.5).to(torch.uint8).numpy()
 
 
 def stand(anatomy: Anatomy, dressed: Dressed, scenes: list[Scene], poses: list[NDArray]) -> tuple[torch.Tensor, ...]:
-    """World vertices (B, N, 3), joints (B, 24, 3), face keypoints (B, 5, 3): feet on the ground, pelvis over the origin."""
+    """World vertices and normals (B, 3, N), joints (B, 24, 3), face keypoints (B, 5, 3).
+
+    Feet stand on the ground, the pelvis over the origin.
+    """
     betas = torch.from_numpy(np.stack([s.betas for s in scenes]))
-    posed = pose_dressed(anatomy, dressed, betas, torch.from_numpy(np.stack(poses)))
-    vertices, joints, _ = posed
-    place = stand_on_ground(vertices[:, : dressed.num_body])
+    vertices, normals, joints, face = pose_dressed(anatomy, dressed, betas, torch.from_numpy(np.stack(poses)))
+    place = stand_on_ground(vertices[:, :, : dressed.num_body].transpose(1, 2))
     place[:, [0, 2]] -= joints[:, 0, [0, 2]]
-    return tuple(points + place[:, None] for points in posed)
+    return vertices + place[:, :, None], normals, joints + place[:, None], face + place[:, None]
 
 
 def place_cameras(config: PitConfig, vertices: torch.Tensor, scenes: list[Scene]) -> Cameras:
-    """The scenes' cameras, cropped around the people (B, N, 3)."""
+    """The scenes' cameras, cropped around the people (B, 3, N)."""
     lights = [np.concatenate([s.light.sun_direction, s.light.sun_rgb, s.light.sky_rgb]) for s in scenes]
     light = torch.from_numpy(np.stack(lights).astype(np.float32))
     return _cameras(config, vertices, [s.placement for s in scenes], light)
@@ -203,9 +241,7 @@ def _cameras(config: PitConfig, vertices: torch.Tensor, placements: list[Placeme
     )
 
 
-def describe(
-    config: PitConfig, anatomy: Anatomy, outfit: Outfit, group: int, scene: Scene, pictures: Pictures, k: int
-) -> Meta:
+def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pictures: Pictures, k: int) -> Meta:
     """The record of picture k."""
     return Meta(
         origin="rendered",
@@ -215,14 +251,13 @@ def describe(
         rendered={
             "seed": config.seed,
             "index": scene.index,
-            "texture": group,
             "intrinsics": pictures.intrinsics[k].tolist(),
             "world_to_camera": pictures.world_to_camera[k].tolist(),
             "body": {"name": anatomy.body.name, "betas": scene.betas.tolist(), "pose": scene.pose.tolist()},
             "activity": scene.activity,
             "yaw_rad": scene.yaw_rad,
-            "outfit": outfit.to_dict(),
+            "outfit": look.record,
             "background": pictures.backgrounds[k],
-            "licences": {"body": anatomy.body.licence, "outfit": "procedural"},
+            "licences": {"body": anatomy.body.licence, "outfit": look.licence},
         },
     )

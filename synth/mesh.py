@@ -1,5 +1,6 @@
 """Skinned pieces of a dressed person: the arrays they share, cutting them along a field, and joining them."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ class Mesh:
     surface: NDArray[np.uint8]
 
 
+@functools.lru_cache(maxsize=4)
 def body_mesh(anatomy: Anatomy) -> Mesh:
     """The body itself as a piece; garments start as copies of it."""
     body = anatomy.body
@@ -155,21 +157,23 @@ def ride(anatomy: Anatomy, position: NDArray, *, near: int = 8) -> tuple[NDArray
 def beneath(anatomy: Anatomy, position: NDArray, faces: NDArray, surfaces: list[int]) -> tuple[NDArray, NDArray]:
     """What lies under a layer: corner (F, 3, 4) and surface (F,) from the nearest texels of the given surfaces.
 
-    All corners of a face are read from one chart, the one under its middle, so that no face spans a seam.
+    All corners of a face are read from one chart, the one under its middle, so that no face spans a seam. Heights count
+    three times: a hem on the cloth lies at the height of the hem painted beneath.
     """
     from scipy.spatial import cKDTree
 
     atlas = anatomy.atlas
     allowed = np.nonzero(np.isin(atlas.points.surface, surfaces))[0]
-    places = atlas.points.position[allowed]
-    triangle = position[faces]
-    middle = allowed[cKDTree(places).query(triangle.mean(1))[1]]
+    stretch = np.array([1.0, 3.0, 1.0])
+    places = atlas.points.position * stretch
+    triangle = position[faces] * stretch
+    middle = allowed[cKDTree(places[allowed]).query(triangle.mean(1))[1]]
     chart = atlas.chart[middle]
     values = np.concatenate([atlas.uv, atlas.surface_uv], 1)
     corner = np.empty((len(faces), 3, NUM_CORNER), np.float32)
     for one in np.unique(chart):
         texels = allowed[atlas.chart[allowed] == one]
         mine = chart == one
-        found = cKDTree(atlas.points.position[texels]).query(triangle[mine].reshape(-1, 3))[1]
+        found = cKDTree(places[texels]).query(triangle[mine].reshape(-1, 3))[1]
         corner[mine] = values[texels[found]].reshape(-1, 3, NUM_CORNER)
     return corner, atlas.points.surface[middle]

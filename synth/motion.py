@@ -10,8 +10,6 @@ cadence), jogging Novacheck 1998 (The biomechanics of running), pelvis, arms and
 Analysis). Phase 0 is the left heel strike, 0.5 the right one.
 """
 
-import bisect
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -88,6 +86,10 @@ class Legs:
             bend_rad=max(0.0, next(pitches) - next(pitches)),
         )
 
+    def lean_out_rad(self, ankle_x_m: float) -> float:
+        """Outward angle of the hip-to-ankle line that brings an ankle ankle_x_m beside the pelvis' middle."""
+        return math.asin((ankle_x_m - self.hip_half_width_m) / self.length_m)
+
 
 OPEN_LEGS = Legs()
 
@@ -111,7 +113,7 @@ class Gait:
     knee_lift: float = 1.0
     toe_out_rad: float = 0.12
     arm_swing_rad: float = 0.32
-    arm_out_rad: float = 0.22
+    arm_out_rad: float = 0.25
     elbow_bend_rad: float = 0.25
     asymmetry: float = 0.0
     pelvis_yaw_rad: float = 0.08
@@ -153,7 +155,7 @@ REACHES: dict[Hold, Reach] = {
     "ear": Reach(wrist=(0.01, 0.13, 0.10), elbow=(0.4, -1.0, 0.5), pronation_deg=10, fingers_deg=15),
     "screen": Reach(wrist=(-0.08, -0.19, 0.28), elbow=(0.3, -1.0, -0.4), pronation_deg=-60, fingers_deg=35),
     "box": Reach(wrist=(-0.02, -0.29, 0.28), elbow=(0.4, -0.8, -0.6), pronation_deg=-40, fingers_deg=20),
-    "pocket": Reach(wrist=(0.085, -0.43, 0.04), elbow=(0.5, 0.0, -1.0)),
+    "pocket": Reach(wrist=(0.095, -0.43, 0.04), elbow=(0.5, 0.0, -1.0)),
     "akimbo": Reach(wrist=(0.12, -0.32, 0.04), elbow=(1.0, 0.0, -0.5), wrist_deg=-20),
     "over": Reach(wrist=(-0.25, -0.20, 0.22), elbow=(0.7, -1.0, 0.1)),
     "under": Reach(wrist=(-0.25, -0.25, 0.19), elbow=(0.7, -1.0, 0.0)),
@@ -175,7 +177,7 @@ def sample_gait(rng: np.random.Generator) -> Gait:
         knee_lift=normal(1.0, 0.05),
         toe_out_rad=normal(0.12, 0.07),
         arm_swing_rad=normal(0.30, 0.09),
-        arm_out_rad=normal(0.23, 0.02),
+        arm_out_rad=normal(0.25, 0.015),
         elbow_bend_rad=normal(0.28, 0.08),
         asymmetry=normal(0.0, 0.03),
         pelvis_yaw_rad=normal(0.08, 0.02),
@@ -207,8 +209,8 @@ def sample_pose(
     Raises ValueError for an activity or a burden that does not exist.
     """
     if activity is None:
-        index = bisect.bisect_right(list(itertools.accumulate(ACTIVITY_WEIGHTS.values())), 0.999999 * rng.random())
-        activity = list(ACTIVITY_WEIGHTS)[index]
+        names, weights = zip(*ACTIVITY_WEIGHTS.items(), strict=True)
+        activity = names[int(rng.choice(len(names), p=weights))]
     if activity not in get_args(Activity):
         raise ValueError(f"activity must be one of {get_args(Activity)}, got {activity!r}")
     if carries not in get_args(Carries):
@@ -326,9 +328,9 @@ def _stand(rng: np.random.Generator, gait: Gait, legs: Legs) -> list[Quaternion]
     )
     _turn_head(joints, pitch=gait.head_pitch_rad + rng.uniform(-0.1, 0.1), yaw=rng.uniform(-0.5, 0.5), roll=0.0)
     weight_x, free_x = half_width - shift, half_width + shift
-    height = legs.length_m * math.cos(_lean_out(legs, weight_x))
+    height = legs.length_m * math.cos(legs.lean_out_rad(weight_x))
     height -= 2 * legs.hip_half_width_m * math.sin(roll)
-    reach = legs.length_m * math.cos(_lean_out(legs, free_x)) * math.cos(forward)
+    reach = legs.length_m * math.cos(legs.lean_out_rad(free_x)) * math.cos(forward)
     half_bend = math.acos(min(1.0, height / reach))
     _place_leg(joints, weight, legs, ankle_x_m=weight_x, toe_out=gait.toe_out_rad + rng.uniform(0.0, 0.1))
     _place_leg(
@@ -341,11 +343,6 @@ def _stand(rng: np.random.Generator, gait: Gait, legs: Legs) -> list[Quaternion]
         knee=2 * half_bend,
     )
     return joints
-
-
-def _lean_out(legs: Legs, ankle_x_m: float) -> float:
-    """Outward angle of the hip-to-ankle line that brings an ankle ankle_x_m beside the pelvis' middle."""
-    return math.asin((ankle_x_m - legs.hip_half_width_m) / legs.length_m)
 
 
 def _place_leg(
@@ -364,7 +361,7 @@ def _place_leg(
 
     hip and knee are flexions from the anatomical straight leg, which the T-pose may not have.
     """
-    adduction = _about_z(_lean_out(legs, ankle_x_m) - legs.splay_rad)
+    adduction = _about_z(legs.lean_out_rad(ankle_x_m) - legs.splay_rad)
     outwards = _about_y(toe_out)
     thigh_turn = -hip + legs.bend_rad / 2
     thigh = _chain(_about_x(thigh_turn), outwards, adduction)
@@ -413,7 +410,7 @@ def _hang_arm(
         joints,
         side,
         forward=rng.uniform(-0.05, 0.1) + 0.3 * gait.arm_swing_rad * forwards,
-        outward=gait.arm_out_rad + (0.05 if straight else 0.0),
+        outward=gait.arm_out_rad + (0.09 if straight else 0.03),
         inward_turn=rng.uniform(0.0, 0.25),
         bend=0.08 if straight else gait.elbow_bend_rad + rng.uniform(-0.1, 0.1),
     )
@@ -453,12 +450,11 @@ def _reach(joints: list[Quaternion], reach: Reach, side: int, *, jitter: NDArray
     cosine = (UPPER_ARM_M**2 + distance**2 - FOREARM_M**2) / (2 * UPPER_ARM_M * distance)
     upper = (cosine * ahead + math.sqrt(1 - cosine**2) * pole).tolist()
     bend = math.acos((distance**2 - UPPER_ARM_M**2 - FOREARM_M**2) / (2 * UPPER_ARM_M * FOREARM_M))
-    # At rest the upper arm lies along x and the elbow bends about -y, which is to become the hinge.
+    # At rest the upper arm lies along x and the forearm bends towards z, which is to turn to the target.
     yaw, rise = math.atan2(-upper[2], upper[0]), math.asin(upper[1])
     y_axis = (-math.sin(rise) * math.cos(yaw), math.cos(rise), math.sin(rise) * math.sin(yaw))
     z_axis = (math.sin(yaw), 0.0, math.cos(yaw))
-    hinge = np.cross(pole, ahead)
-    twist = math.atan2(-hinge.dot(z_axis), -hinge.dot(y_axis))
+    twist = math.atan2(-ahead.dot(y_axis), ahead.dot(z_axis))
     turn = math.radians(reach.pronation_deg)
     _place(joints, SHOULDER, side, _chain(_about_y(yaw), _about_z(rise), _about_x(twist)))
     _place(joints, ELBOW, side, _chain(_about_y(-bend), _about_x(turn / 2)))
@@ -509,7 +505,7 @@ def _look(rng: np.random.Generator, joints: list[Quaternion], activity: Activity
         )
     elif activity == "turn":
         side = 1.0 if rng.random() < 0.5 else -1.0
-        _bend_spine(joints, pitch=0.0, yaw=side * rng.uniform(0.15, 0.4), roll=0.0)
+        _bend_spine(joints, pitch=0.0, yaw=side * rng.uniform(0.12, 0.36), roll=0.0)
         _turn_head(joints, pitch=rng.uniform(-0.1, 0.15), yaw=side * rng.uniform(0.3, 0.85), roll=0.0)
 
 

@@ -1,8 +1,14 @@
 """Recorded poses: AMASS and SURREAL (CMU) files by the folder, and the ranges of motion to hold them against."""
 
+import bisect
+import contextlib
+import dataclasses
 import fnmatch
+import itertools
 import math
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.body import JOINTS, NUM_JOINTS
-from synth.motion import Pose
+from synth.motion import ANKLE, HIP, KNEE, OPEN_LEGS, Legs, Pose
 
 # Lowest and highest x, y and z of the axis-angle vector in degrees, left side; the right side mirrors y and z. About
 # the T-pose's axes: x > 0 flexes the knee and extends the hip, y < 0 bends the left elbow, z < 0 lowers the left arm.
@@ -36,6 +42,9 @@ LIMITS_DEG: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[floa
 }
 # AMASS keeps body shapes without motion under these names, one per subject.
 SHAPE_FILES = ("shape.npz", "*_stagei.npz")
+# SMPL's neutral mean body: its T-pose ankles stand this far from the middle (Loper et al. 2015, released model).
+SMPL_ANKLE_X_M = 0.09
+SMPL_LEGS = Legs(hip_half_width_m=0.07, length_m=0.775, splay_rad=0.026, bend_rad=0.10)
 AMASS_WIDTHS = {72: "SMPL", 156: "SMPL-H", 165: "SMPL-X"}
 
 
@@ -72,24 +81,34 @@ def _wrap(poses: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """One recorded sequence: the .npz file, the array's key in it, how many frames and values per frame it has."""
+    """One recorded sequence: the .npz file, the array's key in it, how many frames and values per frame it has.
+
+    dtype: the values' (numpy string); offset: the first value's byte, counted in the file where the array is stored
+    plainly (as numpy.savez does) and in the unpacked array where it is compressed.
+    """
 
     path: Path
     key: str
     num_frames: int
     width: int
+    dtype: str
+    offset: int
+    compressed: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MotionLibrary:
     """All sequences below a folder, indexed from the files' headers; poses are read one at a time, when drawn.
 
-    up is the recordings' vertical axis, z in AMASS and SURREAL. With clamp, poses are brought into `LIMITS_DEG`;
-    without, they are left as recorded and `share_beyond_limits` tells how many are outside. Holds no open file and no
-    frames, so it can be sent to worker processes.
+    ends: running total of the clips' frames. up: the recordings' vertical axis, z in AMASS and SURREAL. With clamp,
+    poses are brought into `LIMITS_DEG`; without, they are left as recorded and `share_beyond_limits` tells how many
+    are outside. Holds no open file and no frames, so it can be sent to worker processes. Files that
+    numpy.savez_compressed wrote are unpacked up to the drawn frame each time, some milliseconds; saving them again with
+    numpy.savez makes a draw a single read.
     """
 
     clips: tuple[Clip, ...]
+    ends: tuple[int, ...]
     up: Literal["y", "z"] = "z"
     clamp: bool = False
 
@@ -117,37 +136,54 @@ class MotionLibrary:
                 f"{folder} holds no motion .npz (names like {ignore} do not count); unpack AMASS archives or SURREAL's "
                 "smpl_data.npz there"
             )
-        return cls(clips=tuple(clip for path in paths for clip in _index(path)), up=up, clamp=clamp)
+        clips = tuple(clip for path in paths for clip in _index(path))
+        return cls(clips=clips, ends=tuple(itertools.accumulate(c.num_frames for c in clips)), up=up, clamp=clamp)
 
     @property
     def num_frames(self) -> int:
-        return sum(clip.num_frames for clip in self.clips)
+        return self.ends[-1]
 
-    def sample_pose(self, rng: np.random.Generator) -> Pose:
-        """One frame, all frames equally likely, its heading removed: the person is upright and faces +z.
+    def sample_pose(self, rng: np.random.Generator, legs: Legs = OPEN_LEGS) -> Pose:
+        """One frame, all frames equally likely, its heading removed: a person upright in the recording faces +z.
 
+        legs: of the body that is to take the pose; its feet come as far apart as SMPL's did in the recording.
         Raises ValueError naming file, key and frame for values that are not finite or a file cut short.
         """
-        return Pose(pose=self._draw(rng), activity="recorded", phase=None, holds=None)
+        return Pose(pose=self._draw(rng, legs), activity="recorded", phase=None, holds=None)
 
     def share_beyond_limits(self, rng: np.random.Generator, num_samples: int = 200) -> float:
         """Share in [0, 1] of num_samples frames, as recorded, that leave `LIMITS_DEG` at some joint."""
-        raw = MotionLibrary(clips=self.clips, up=self.up)
-        return 1.0 - float(within_limits(np.stack([raw._draw(rng) for _ in range(num_samples)])).mean())
+        raw = dataclasses.replace(self, clamp=False)
+        return 1.0 - float(within_limits(np.stack([raw._draw(rng, SMPL_LEGS) for _ in range(num_samples)])).mean())
 
-    def _draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        ends = np.cumsum([clip.num_frames for clip in self.clips])
-        index = int(rng.integers(ends[-1]))
-        which = int(np.searchsorted(ends, index, side="right"))
+    def _draw(self, rng: np.random.Generator, legs: Legs) -> NDArray[np.float32]:
+        index = int(rng.integers(self.num_frames))
+        which = bisect.bisect_right(self.ends, index)
         clip = self.clips[which]
-        frame = index - int(ends[which]) + clip.num_frames
+        frame = index - self.ends[which] + clip.num_frames
         # SMPL-H and SMPL-X agree with SMPL on root and 21 joints; what follows are jaw, eyes and fingers.
         pose = np.zeros(3 * NUM_JOINTS)
         known = 3 * NUM_JOINTS if clip.width == 3 * NUM_JOINTS else 3 * 22
         pose[:known] = _read_frame(clip, frame)[:known]
         pose[:3] = _upright(pose[:3], self.up)
-        pose = pose.astype(np.float32)
+        pose = _fit_legs(pose, legs).astype(np.float32)
         return clamp_to_limits(pose) if self.clamp else pose
+
+
+def _fit_legs(pose: NDArray[np.float64], legs: Legs) -> NDArray[np.float64]:
+    """The pose (72,) of SMPL's legs on other legs: turned in or out at the hip, shank and sole as recorded."""
+    from scipy.spatial.transform import Rotation
+
+    vectors = pose.reshape(NUM_JOINTS, 3).copy()
+    lean = legs.lean_out_rad(SMPL_ANKLE_X_M) - legs.splay_rad
+    lean -= SMPL_LEGS.lean_out_rad(SMPL_ANKLE_X_M) - SMPL_LEGS.splay_rad
+    hips, knees, ankles = [HIP, HIP + 1], [KNEE, KNEE + 1], [ANKLE, ANKLE + 1]
+    turn = Rotation.from_rotvec([[0.0, 0.0, lean], [0.0, 0.0, -lean]])
+    back = turn.inv()
+    vectors[hips] = (Rotation.from_rotvec(vectors[hips]) * turn).as_rotvec()
+    vectors[knees] = (back * Rotation.from_rotvec(vectors[knees]) * turn).as_rotvec()
+    vectors[ankles] = (back * Rotation.from_rotvec(vectors[ankles])).as_rotvec()
+    return vectors.reshape(-1)
 
 
 def _upright(root: NDArray[np.float64], up: Literal["y", "z"]) -> NDArray[np.float64]:
@@ -170,19 +206,23 @@ def _index(path: Path) -> list[Clip]:
             wanted = ["poses"] if "poses" in keys else [key for key in keys if key.startswith("pose_")]
             if not wanted:
                 raise ValueError(f"{path}: key 'poses' (AMASS) or 'pose_*' (SURREAL) is missing, has {keys}; {remedy}")
-            shapes = {key: _read_header(archive, path, key)[0] for key in wanted}
+            clips = [_read_header(archive, path, key) for key in wanted]
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"{path}: not a readable .npz ({error}); download it again, or {remedy}") from error
     widths = AMASS_WIDTHS if wanted == ["poses"] else {72: "SMPL"}
-    for key, shape in shapes.items():
-        if len(shape) != 2 or shape[0] < 1 or shape[1] not in widths:
-            raise ValueError(f"{path}: key {key!r} must be (frames, one of {sorted(widths)}), got {shape}; {remedy}")
-    return [Clip(path=path, key=key, num_frames=shape[0], width=shape[1]) for key, shape in shapes.items()]
+    for clip in clips:
+        if clip.num_frames < 1 or clip.width not in widths:
+            shape = (clip.num_frames, clip.width)
+            raise ValueError(
+                f"{path}: key {clip.key!r} must be (frames, one of {sorted(widths)}), got {shape}; {remedy}"
+            )
+    return clips
 
 
-def _read_header(archive: zipfile.ZipFile, path: Path, key: str) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and the offset of the values of one array in an .npz."""
-    with archive.open(f"{key}.npy") as stream:
+def _read_header(archive: zipfile.ZipFile, path: Path, key: str) -> Clip:
+    """What one array of an .npz says of itself."""
+    info = archive.getinfo(f"{key}.npy")
+    with archive.open(info) as stream:
         try:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -191,26 +231,47 @@ def _read_header(archive: zipfile.ZipFile, path: Path, key: str) -> tuple[tuple[
             raise ValueError(
                 f"{path}: key {key!r} is not an array ({error}); save it again with numpy.savez"
             ) from error
-        if fortran_order or dtype.kind != "f":
-            order = "column-major" if fortran_order else "row-major"
-            raise ValueError(f"{path}: key {key!r} must be row-major floats, got {order} {dtype}; save it again so")
-        return shape, dtype, stream.tell()
+        offset = stream.tell()
+    if fortran_order or dtype.kind != "f" or len(shape) != 2:
+        order = "column-major" if fortran_order else "row-major"
+        raise ValueError(
+            f"{path}: key {key!r} must be 2-D row-major floats, got {shape} {order} {dtype}; save it again so"
+        )
+    compressed = info.compress_type != zipfile.ZIP_STORED
+    if not compressed:
+        # The member's own header, unlike the archive's index, says how long it is itself (APPNOTE 4.3.7).
+        with path.open("rb") as file:
+            file.seek(info.header_offset + 26)
+            offset += info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+    num_frames, width = shape
+    return Clip(
+        path=path,
+        key=key,
+        num_frames=num_frames,
+        width=width,
+        dtype=dtype.str,
+        offset=offset,
+        compressed=compressed,
+    )
 
 
 def _read_frame(clip: Clip, frame: int) -> NDArray[np.float64]:
     """Values (width,) of one frame, without reading what follows it in the file."""
+    row = clip.width * np.dtype(clip.dtype).itemsize
     try:
-        with zipfile.ZipFile(clip.path) as archive:
-            _, dtype, offset = _read_header(archive, clip.path, clip.key)
-            with archive.open(f"{clip.key}.npy") as stream:
-                row = clip.width * dtype.itemsize
-                stream.seek(offset + frame * row)
-                data = stream.read(row)
-    except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, OSError) as error:
+        with contextlib.ExitStack() as stack:
+            if clip.compressed:
+                archive = stack.enter_context(zipfile.ZipFile(clip.path))
+                stream = stack.enter_context(archive.open(f"{clip.key}.npy"))
+            else:
+                stream = stack.enter_context(clip.path.open("rb"))
+            stream.seek(clip.offset + frame * row)
+            data = stream.read(row)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError) as error:
         raise ValueError(f"{clip.path}: key {clip.key!r} cannot be read at frame {frame} ({error})") from error
     if len(data) < row:
         raise ValueError(f"{clip.path}: key {clip.key!r} ends before frame {frame}; download the file again")
-    values = np.frombuffer(data, dtype).astype(np.float64)
+    values = np.frombuffer(data, clip.dtype).astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(
             f"{clip.path}: key {clip.key!r}, frame {frame} holds values that are not finite; remove the file"

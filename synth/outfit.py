@@ -206,7 +206,7 @@ def _lower(rng: np.random.Generator, season: Season, feminine: bool, long_top: b
             joined=False,
             length=float(u(0.9, 1.02)),
             ease_m=0.005 if tight else float(u(0.010, 0.02)),
-            hem_radius_m=0.05 if tight else float(u(0.072, 0.115)),
+            hem_radius_m=0.05 if tight else float(u(0.058, 0.084) if rng.random() < 0.85 else u(0.088, 0.11)),
             flare=0.0,
             cloth=_cloth(rng, patterns, lower=True),
         )

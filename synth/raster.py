@@ -128,24 +128,31 @@ def gather_fragments(visibility: Visibility, vertices: Tensor, faces: Tensor) ->
 
     vertices and faces as given to `rasterize`.
     """
-    image, row, col = torch.nonzero(visibility.face >= 0, as_tuple=True)
-    face = visibility.face[image, row, col].long()
-    sample = visibility.sample[image, row, col].long()
+    _, height, width = visibility.face.shape
+    covered = torch.nonzero(visibility.face.flatten() >= 0)[:, 0]
+    face, sample, num_covered = (
+        values.flatten().index_select(0, covered).long()
+        for values in (visibility.face, visibility.sample, visibility.num_covered)
+    )
+    line = torch.div(covered, width, rounding_mode="floor")
+    image = torch.div(line, height, rounding_mode="floor")
+    row, col = line - image * height, covered - line * width
     s = visibility.supersampling
-    sample_row, sample_col = row * s + sample // s, col * s + sample % s
+    sub_row = torch.div(sample, s, rounding_mode="floor")
+    sample_row, sample_col = row * s + sub_row, col * s + (sample - sub_row * s)
     barycentric, depth = locate_samples(vertices, faces, face, sample_row, sample_col, s)
-    coverage = visibility.num_covered[image, row, col].float() / (s * s)
+    coverage = num_covered.float() / (s * s)
     return Fragments(
         image=image, row=row, col=col, face=face, barycentric=barycentric, depth=depth, coverage=coverage
     )
 
 
-def interpolate(fragments: Fragments, corner_attributes: Tensor) -> Tensor:
-    """Attributes at the fragments, from values at the corners of each face (which may differ across a seam).
+def interpolate(fragments: Fragments, corner_values: Tensor) -> Tensor:
+    """Values at the fragments, from those at the three corners of each one's face (which may jump at a seam).
 
-    corner_attributes (F, 3, C) float, F faces packed as in `rasterize`. Returns (N, C).
+    corner_values (N, 3, C) float, such as `corner_uv[fragments.face]`. Returns (N, C).
     """
-    return torch.einsum("nk,nkc->nc", fragments.barycentric, corner_attributes[fragments.face])
+    return torch.einsum("nk,nkc->nc", fragments.barycentric, corner_values)
 
 
 def locate_samples(
@@ -157,18 +164,19 @@ def locate_samples(
     (N, 3) float32 and depth (N,) float32 metres. A sample that lies outside its face, as when the rasteriser
     snapped the vertices otherwise, is drawn to the face's border; on a face without area it takes the centroid.
     """
-    corners = vertices[faces[face].long()]
-    x, y = snap(corners[..., :2], supersampling).double().unbind(-1)
-    x = x - (sample_col * SUBSAMPLE_STEPS + SUBSAMPLE_STEPS // 2)[:, None]
-    y = y - (sample_row * SUBSAMPLE_STEPS + SUBSAMPLE_STEPS // 2)[:, None]
-    x_next, y_next = x.roll(-1, dims=-1), y.roll(-1, dims=-1)
-    opposite_area = (x * y_next - x_next * y).roll(-1, dims=-1)
-    area = opposite_area.sum(dim=-1, keepdim=True)
-    flat = torch.where(area == 0, torch.ones_like(opposite_area), (opposite_area * area.sign()).clamp_min(0))
-    flat = flat / flat.sum(dim=-1, keepdim=True)
-    over_depth = flat / corners[..., 2]
-    inverse_depth = over_depth.sum(dim=-1)
-    return (over_depth / inverse_depth[:, None]).float(), inverse_depth.reciprocal().float()
+    # One array per corner: arrays of three corners per sample would halve the speed on a CPU.
+    corners = [corner.contiguous() for corner in faces.index_select(0, face).unbind(dim=1)]
+    snapped = snap(vertices[:, :2], supersampling)
+    center_x, center_y = (index * SUBSAMPLE_STEPS + SUBSAMPLE_STEPS // 2 for index in (sample_col, sample_row))
+    xa, xb, xc = (snapped[:, 0].index_select(0, corner) - center_x for corner in corners)
+    ya, yb, yc = (snapped[:, 1].index_select(0, corner) - center_y for corner in corners)
+    areas = torch.stack([xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya])
+    area = areas.sum(dim=0)
+    areas = torch.where(area == 0, 1, (areas * area.sign()).clamp_min(0))
+    depth_of_vertex = vertices[:, 2].contiguous()
+    over_depth = areas / torch.stack([depth_of_vertex.index_select(0, corner) for corner in corners])
+    total = over_depth.sum(dim=0)
+    return (over_depth / total).T.contiguous(), areas.sum(dim=0) / total
 
 
 def snap(xy_px: Tensor, supersampling: int) -> Tensor:
@@ -199,11 +207,15 @@ def _check_packing(vertices: Tensor, faces: Tensor, first_face: Tensor) -> None:
 
 
 def _check_vertices(vertices: Tensor, faces: Tensor, config: RasterConfig) -> None:
-    reach_px = MAX_SAMPLES_FROM_ORIGIN / config.supersampling
-    depth = vertices[:, 2]
-    usable = (depth > config.near_m) & (depth < torch.inf) & (vertices[:, :2].abs() <= reach_px).all(dim=1)
-    if usable.all():
+    if not len(vertices):
         return
+    reach_px = MAX_SAMPLES_FROM_ORIGIN / config.supersampling
+    floor = vertices.new_tensor([-reach_px, -reach_px, config.near_m])
+    ceiling = vertices.new_tensor([reach_px, reach_px, torch.finfo(torch.float32).max])
+    lowest, highest = vertices.aminmax(dim=0)
+    if (lowest >= floor).all() and (highest <= ceiling).all() and lowest[2] > config.near_m:
+        return
+    usable = ((vertices >= floor) & (vertices <= ceiling)).all(dim=1) & (vertices[:, 2] > config.near_m)
     unusable = faces[~usable[faces.long()]]
     if len(unusable):
         x, y, z = vertices[int(unusable[0])].tolist()

@@ -19,8 +19,12 @@ from synth.raster import SUBSAMPLE_STEPS, Visibility
 LANES = 8
 STEPS = SUBSAMPLE_STEPS
 HALF_STEP = STEPS // 2
+STEP_BITS = STEPS.bit_length() - 1
 # The edge functions of a face this large, and eight samples beyond it, fit 32 bits.
 SMALL_FACE_STEPS = 64 * STEPS
+SAMPLE_BITS = 8
+LAST_SAMPLE = (1 << SAMPLE_BITS) - 1
+ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def rasterize_numba(
@@ -79,16 +83,18 @@ def _draw(steps, inverse_depth, faces, first, last, nearest, owner):
     """Draw faces first..last - 1 and return the rows and columns of samples that they may have touched."""
     num_rows, pitch = nearest.shape
     num_cols = pitch - LANES
-    nearest, owner = nearest.ravel(), owner.ravel()
+    # Flat arrays and unsigned indices spare numba's strides and its test for negative indices.
+    steps, faces, nearest, owner = steps.ravel(), faces.ravel(), nearest.ravel(), owner.ravel()
     top, bottom, left, right = num_rows, -1, num_cols, -1
-    # Unsigned indices spare numba's test for negative ones, here half of the time of a face without samples.
     for f in range(np.uint64(first), np.uint64(last)):
-        a, b, c = np.uint32(faces[f, 0]), np.uint32(faces[f, 1]), np.uint32(faces[f, 2])
-        xa, ya, xb, yb, xc, yc = steps[a, 0], steps[a, 1], steps[b, 0], steps[b, 1], steps[c, 0], steps[c, 1]
+        corner = f * THREE
+        a, b, c = np.uint64(faces[corner]), np.uint64(faces[corner + ONE]), np.uint64(faces[corner + TWO])
+        xa, xb, xc = steps[a * TWO], steps[b * TWO], steps[c * TWO]
+        ya, yb, yc = steps[a * TWO + ONE], steps[b * TWO + ONE], steps[c * TWO + ONE]
         x_min, x_max = min(xa, min(xb, xc)), max(xa, max(xb, xc))
         y_min, y_max = min(ya, min(yb, yc)), max(ya, max(yb, yc))
-        first_col, last_col = max((x_min + HALF_STEP - 1) // STEPS, 0), min((x_max - HALF_STEP) // STEPS, num_cols - 1)
-        first_row, last_row = max((y_min + HALF_STEP - 1) // STEPS, 0), min((y_max - HALF_STEP) // STEPS, num_rows - 1)
+        first_col, last_col = max((x_min + HALF_STEP - 1) >> STEP_BITS, 0), min((x_max - HALF_STEP) >> STEP_BITS, num_cols - 1)
+        first_row, last_row = max((y_min + HALF_STEP - 1) >> STEP_BITS, 0), min((y_max - HALF_STEP) >> STEP_BITS, num_rows - 1)
         if first_col > last_col or first_row > last_row:
             continue
         top, bottom = min(top, first_row), max(bottom, last_row)
@@ -107,43 +113,46 @@ def _draw_face(corners, depths, block, is_small, face, nearest, owner):
     """Draw one face. corners: its vertices in steps from the block's first sample; depths: their inverse depths.
 
     The edge function opposite a corner is that corner's barycentric coordinate times the face's area. It is lowered
-    by one on the edges that do not own their samples, so that >= 0 decides everywhere; `base` undoes this for depth.
+    by one on the edges that do not own their samples, so that >= 0 decides everywhere; `plane` undoes this for depth.
     """
     xa, ya, xb, yb, xc, yc = corners
+    depth_a, depth_b, depth_c = depths
     first_row, last_row, first_col, last_col, pitch = block
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     if area == 0:
         return
-    sign = 1 if area > 0 else -1
-    right_a, right_b, right_c = sign * (yb - yc), sign * (yc - ya), sign * (ya - yb)
-    down_a, down_b, down_c = sign * (xc - xb), sign * (xa - xc), sign * (xb - xa)
+    if area < 0:
+        area = -area
+        xb, xc = xc, xb
+        yb, yc = yc, yb
+        depth_b, depth_c = depth_c, depth_b
+    right_b, right_c = yc - ya, ya - yb
+    down_b, down_c = xa - xc, xb - xa
+    right_a, down_a = -right_b - right_c, -down_b - down_c
     lowered_a, lowered_b, lowered_c = _lowered(right_a, down_a), _lowered(right_b, down_b), _lowered(right_c, down_c)
-    edge_a = sign * (xb * yc - xc * yb) - lowered_a
-    edge_b = sign * (xc * ya - xa * yc) - lowered_b
-    edge_c = sign * (xa * yb - xb * ya) - lowered_c
+    edge_b, edge_c = xc * ya - xa * yc, xa * yb - xb * ya
+    edge_a = area - edge_b - edge_c - lowered_a
+    edge_b, edge_c = edge_b - lowered_b, edge_c - lowered_c
     right_a, right_b, right_c = right_a * STEPS, right_b * STEPS, right_c * STEPS
-    inverse_area = np.float32(1) / np.float32(sign * area)
-    slope_b, slope_c = (depths[1] - depths[0]) * inverse_area, (depths[2] - depths[0]) * inverse_area
-    base = depths[0] + np.float32(lowered_b) * slope_b + np.float32(lowered_c) * slope_c
-    plane = (base, slope_b, slope_c)
+    slope_b, slope_c = (depth_b - depth_a) / np.float32(area), (depth_c - depth_a) / np.float32(area)
+    plane = (depth_a + np.float32(lowered_b) * slope_b + np.float32(lowered_c) * slope_c, slope_b, slope_c)
     for row in range(first_row, last_row + 1):
-        for col in range(first_col, last_col + 1, LANES):
-            skip = col - first_col
-            a, b, c = edge_a + skip * right_a, edge_b + skip * right_b, edge_c + skip * right_c
-            at = row * pitch + col
+        a, b, c = edge_a, edge_b, edge_c
+        for at in range(row * pitch + first_col, row * pitch + last_col + 1, LANES):
             if is_small:
                 edges = (np.int32(a), np.int32(b), np.int32(c))
                 rights = (np.int32(right_a), np.int32(right_b), np.int32(right_c))
                 _cover_eight(nearest, owner, at, edges, rights, plane, face)
             else:
                 _cover_eight(nearest, owner, at, (a, b, c), (right_a, right_b, right_c), plane, face)
+            a, b, c = a + LANES * right_a, b + LANES * right_b, c + LANES * right_c
         edge_a, edge_b, edge_c = edge_a + down_a * STEPS, edge_b + down_b * STEPS, edge_c + down_c * STEPS
 
 
 @njit(cache=True, nogil=True)
 def _lowered(right, down):
     """0 for an edge with the interior to its right, or below it if horizontal; 1 for the others."""
-    return 1 - ((right > 0) | ((right == 0) & (down > 0)))
+    return np.int64((right << 32) + down <= 0)
 
 
 @intrinsic
@@ -208,17 +217,23 @@ def _resolve_and_clear(nearest, owner, box, s, face, depth, sample, num_covered)
     top, bottom, left, right = box
     if top > bottom:
         return
+    # Positive floats order like their bits. A key of depth, then sample, makes the choice a maximum without branches.
+    bits = nearest.view(np.int32)
+    side = np.uint64(s)
     for row in range(np.uint64(top // s), np.uint64(bottom // s + 1)):
         for col in range(np.uint64(left // s), np.uint64(right // s + 1)):
-            best, best_sample, count = np.float32(0), 0, 0
-            for k in range(s * s):
-                inverse_depth = nearest[row * s + k // s, col * s + k % s]
-                count += inverse_depth > 0
-                if inverse_depth > best:
-                    best, best_sample = inverse_depth, k
+            best, key_of_sample, count = 0, LAST_SAMPLE, 0
+            for sample_row in range(row * side, row * side + side):
+                for sample_col in range(col * side, col * side + side):
+                    depth_bits = np.int64(bits[sample_row, sample_col])
+                    count += depth_bits > 0
+                    best = max(best, depth_bits << SAMPLE_BITS | key_of_sample)
+                    key_of_sample -= 1
             if count:
-                face[row, col] = owner[row * s + best_sample // s, col * s + best_sample % s]
-                depth[row, col] = np.float32(1) / best
-                sample[row, col] = best_sample
+                k = LAST_SAMPLE - (best & LAST_SAMPLE)
+                at = row * side + np.uint64(k // s), col * side + np.uint64(k % s)
+                face[row, col] = owner[at]
+                depth[row, col] = np.float32(1) / nearest[at]
+                sample[row, col] = k
                 num_covered[row, col] = count
     nearest[top : bottom + 1, left : right + 1 + LANES] = 0

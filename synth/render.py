@@ -7,8 +7,11 @@ from torch import Tensor
 
 from synth.camera import project, to_camera
 from synth.dress import Dressed
-from synth.raster import Fragments, RasterConfig, gather_fragments, rasterize
-from synth.shade import SHADOW_NEAR_M, ground_shadow, sample_texture, shade, vertex_normals
+from synth.raster import Fragments, RasterConfig, rasterize
+from tmpglue import gather_fragments, interpolate
+from synth.shade import SHADOW_NEAR_M, ground_shadow, sample_texture, shade
+
+SHADOW_SHRINK = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,36 +43,42 @@ class Person:
 
 
 def render_person(
-    vertices: Tensor, dressed: Dressed, texture: Tensor, cameras: Cameras, config: RasterConfig
+    vertices: Tensor, normals: Tensor, dressed: Dressed, texture: Tensor, cameras: Cameras, config: RasterConfig
 ) -> Person:
     """Draw one dressed person in each of B poses.
 
-    vertices (B, N, 3) world metres, all with dressed.faces; texture (S, S, 3) linear RGB float.
+    vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3) linear RGB float.
     """
-    batch = len(vertices)
-    projected = project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics).reshape(-1, 3)
-    faces, first_face = pack_faces(dressed.faces, batch, vertices.shape[1])
+    batch, _, num_vertices = vertices.shape
+    projected = pack(project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics))
+    faces, first_face = pack_faces(dressed.faces, batch, num_vertices)
     visible = rasterize(projected, faces, first_face, cameras.height, cameras.width, config)
     fragments = gather_fragments(visible, projected, faces)
     own_face = fragments.face % len(dressed.faces)
-    attributes = torch.einsum("nk,nkc->nc", fragments.barycentric, dressed.corner[own_face])
-    normals = vertex_normals(vertices, dressed.faces)
-    on_corners = torch.cat([vertices, normals], -1).reshape(-1, 6)[faces[fragments.face].long()]
-    position, normal = torch.einsum("nk,nkc->nc", fragments.barycentric, on_corners).split(3, 1)
+    attributes = interpolate(fragments.barycentric, dressed.corner.view(-1, 4), own_face[:, None] * 3 + torch.arange(3))
+    normal = interpolate(fragments.barycentric, pack(normals), faces[fragments.face])
+    radiance = sample_texture(texture, attributes[:, :2])
+    middle = vertices.mean(2)
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
-    normal = torch.nn.functional.normalize(normal, dim=1)
+    towards_camera = torch.nn.functional.normalize(eye - middle, dim=1)
+    first = torch.searchsorted(fragments.image, torch.arange(batch + 1)).tolist()
+    for k in range(batch):
+        mine = slice(first[k], first[k + 1])
+        radiance[mine] = shade(radiance[mine], normal[mine], towards_camera[k], cameras.light[k])
     return Person(
         fragments=fragments,
         uv=attributes[:, :2],
         surface=dressed.surface[own_face],
         surface_uv=attributes[:, 2:],
-        radiance=shade(
-            sample_texture(texture, attributes[:, :2]), normal, eye[fragments.image] - position, fragments.image,
-            cameras.light,
-        ),
+        radiance=radiance,
         depth=visible.depth,
     )
+
+
+def pack(points: Tensor) -> Tensor:
+    """Points (B, 3, N) one batch entry after another, (B * N, 3)."""
+    return points.transpose(1, 2).reshape(-1, 3)
 
 
 def pack_faces(faces: Tensor, batch: int, num_vertices: int) -> tuple[Tensor, Tensor]:
@@ -81,34 +90,35 @@ def pack_faces(faces: Tensor, batch: int, num_vertices: int) -> tuple[Tensor, Te
 
 def composite(background: Tensor, person: Person) -> Tensor:
     """Lay people over backgrounds (B, H, W, 3) linear RGB by coverage. Returns a new (B, H, W, 3)."""
-    at = (person.fragments.image, person.fragments.row, person.fragments.col)
-    out = background.clone()
-    coverage = person.fragments.coverage[:, None]
-    out[at] = background[at] * (1 - coverage) + person.radiance * coverage
-    return out
+    _, height, width, _ = background.shape
+    at = (person.fragments.image * height + person.fragments.row) * width + person.fragments.col
+    out = background.reshape(-1, 3).clone()
+    out[at] = torch.lerp(out.index_select(0, at), person.radiance, person.fragments.coverage[:, None])
+    return out.view(background.shape)
 
 
 def cast_shadow(
     background: Tensor, ground: Tensor, vertices: Tensor, faces: Tensor, cameras: Cameras, config: RasterConfig
 ) -> Tensor:
-    """Darken the ground of backgrounds (B, H, W, 3) where the person keeps light off it.
+    """Darken the ground of backgrounds (B, H, W, 3) where the person (B, 3, N) keeps light off it.
 
     ground (B, H, W): how much of a pixel is ground. A sun gives a shadow with an edge, a closed sky a soft dark place
     under the feet. Returns a new (B, H, W, 3).
     """
     fallen = to_camera(ground_shadow(vertices, cameras.light[:, :3]), cameras.world_to_camera)
-    fallen = torch.cat([fallen[..., :2], fallen[..., 2:].clamp_min(SHADOW_NEAR_M)], -1)
-    half = cameras.intrinsics * torch.tensor([0.5, 0.5, 1.0])[:, None]
-    packed, first_face = pack_faces(faces, len(vertices), vertices.shape[1])
-    size = (cameras.height // 2, cameras.width // 2)
+    fallen[:, 2].clamp_(min=SHADOW_NEAR_M)
+    # A shadow's edge is soft: a quarter of the pixels along each axis is enough.
+    size = (cameras.height // SHADOW_SHRINK, cameras.width // SHADOW_SHRINK)
+    shrunk = cameras.intrinsics / torch.tensor([SHADOW_SHRINK, SHADOW_SHRINK, 1.0])[:, None]
+    packed, first_face = pack_faces(faces, len(vertices), vertices.shape[2])
     single = RasterConfig(rasterizer=config.rasterizer, supersampling=1)
-    hidden = rasterize(project(fallen, half).reshape(-1, 3), packed, first_face, *size, single).face >= 0
-    mask = torch.nn.functional.interpolate(hidden[:, None].float(), size=(cameras.height, cameras.width), mode="bilinear")
+    hidden = rasterize(pack(project(fallen, shrunk)), packed, first_face, *size, single).face >= 0
     sun = cameras.light[:, 3:6].mean(1) * cameras.light[:, 1]
-    share = sun / (sun + cameras.light[:, 6:9].mean(1))
-    sharp, soft = _blur(mask, 5)[:, 0], _blur(_blur(mask, 11), 11)[:, 0]
-    kept_off = share[:, None, None] * sharp + 0.45 * (1 - share)[:, None, None] * soft
-    return background * (1 - kept_off * ground)[..., None]
+    share = (sun / (sun + cameras.light[:, 6:9].mean(1)))[:, None, None, None]
+    mask = hidden[:, None].float()
+    kept_off = share * _blur(mask, 3) + 0.45 * (1 - share) * _blur(_blur(mask, 5), 5)
+    kept_off = torch.nn.functional.interpolate(kept_off, size=(cameras.height, cameras.width), mode="bilinear")
+    return background * (1 - kept_off[:, 0] * ground)[..., None]
 
 
 def _blur(mask: Tensor, size: int) -> Tensor:

@@ -461,12 +461,7 @@ def _in_order(corners: Ints, length: int) -> Ints | None:
 
 
 def _square_border(xyz: Floats, corners: Ints) -> Floats:
-    """(u, v) (B, 2) of a border loop xyz (B, 3) by arc length along each side, from the corner at index 0 on.
-
-    The arc is measured on the smoothed loop, so that teeth and the profile of a nose do not lengthen it.
-    """
-    for _ in range(8):
-        xyz = (np.roll(xyz, 1, 0) + 2 * xyz + np.roll(xyz, -1, 0)) / 4
+    """(u, v) (B, 2) of a border loop xyz (B, 3) by arc length along each side, from the corner at index 0 on."""
     ends = np.append(corners, len(xyz))
     arc = np.append(0.0, np.cumsum(np.linalg.norm(np.roll(xyz, -1, 0) - xyz, axis=1)))
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) * (1 - 2 * BOW) + BOW

@@ -13,7 +13,7 @@ def place(dice: Dice, site: Site, distance: float, level: float) -> list[Item]:
     """One thing, or a row of one kind, at about this distance; lateral places are drawn so that some of it shows."""
     left, right = site.span_at(distance)
     lateral = dice.uniform(left, right)
-    kind = dice.pick((_pole, _trunk, _bollards, _bin, _bench, _rail, _rail, _fence, _bicycles, _bicycles, _car, _car, _steps))
+    kind = dice.pick((_pole, _trunk, _bollards, _bin, _bench, _rail, _rail, _fence, _fence, _bicycles, _car, _steps))
     return kind(dice, site, distance, lateral, level)
 
 

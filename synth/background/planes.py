@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from synth.background.view import View
 
 # These are compiled into the kernel, whose cache on disk only follows this file.
-SIZE = 256
+BITS = 8
+SIZE = 1 << BITS
 """Texels along a side of a pattern's finest level; a power of two."""
 NUM_LEVELS = 7
 """Mip levels of a pattern."""
@@ -31,8 +32,10 @@ CLOSED = 0.01
 
 
 njit = numba.njit(cache=True, fastmath=True, error_model="numpy")
-F = np.float32
-LANES, CODE = np.uint64(0x00FF00FF00FF00FF), np.uint64(0xFF)
+F, U = np.float32, np.uint64
+LANES, CODE = U(0x00FF00FF00FF00FF), U(0xFF)
+BLANK = U(0x00FF008000800080)
+"""An opaque texel of ratio 1."""
 
 
 STAINS = 0.23
@@ -74,7 +77,7 @@ class Plane(NamedTuple):
     tint: Vector
     """Linear RGB albedo of ratio 1 of the pattern."""
     detail: float = 1.0
-    """Contrast of the pattern: 0 plain tint, 1 as baked."""
+    """Contrast of the pattern: 1 as baked; 0 is a plain tint, opaque, and quicker."""
     macro: float = 0.0
     """Contrast of large stains, 4.3 tiles to a period: hides the repetition."""
     opacity: float = 1.0
@@ -124,11 +127,11 @@ def draw_planes(
     extrinsics = np.asarray(view.world_to_camera, np.float64)
     projection = np.asarray(view.intrinsics, np.float64) @ extrinsics[:3]
     light = np.array([view.light.sun_direction, view.light.sun_rgb, view.light.sky_rgb], np.float64)
-    image = np.zeros((view.height, view.width, 3), np.float32)
-    ground = np.zeros((view.height, view.width), np.float32)
+    image = np.empty((3, view.height, view.width), np.float32)
+    ground = np.empty((view.height, view.width), np.float32)
     texels, offsets = atlas
     _draw(records, projection, view.camera_position, light, np.asarray(backdrop), texels, offsets, image, ground)
-    return image, ground
+    return image.transpose(1, 2, 0), ground
 
 @njit
 def _homography(plane, projection):
@@ -168,12 +171,12 @@ def _edges(plane, h):
 
 
 @njit
-def _span(lines, y, width):
-    """First and one-past-last column of row y inside all lines."""
-    first, last = 0.0, float(width)
+def _span(lines, y, low, high):
+    """First and one-past-last of the columns low to high of row y that lie inside all lines."""
+    first, last = float(low), float(high)
     for k in range(5):
         slope, offset = lines[k, 0], lines[k, 1] * y + lines[k, 2]
-        if abs(slope) * width < 1e-9 * abs(offset):
+        if abs(slope) * high < 1e-9 * abs(offset):
             if offset < 0:
                 return 0, 0
         elif slope > 0:
@@ -202,28 +205,32 @@ def _unit(value):
 
 
 @njit
-def _bilinear(texels, base, size, s, t):
-    """Packed texel of one mip level at (s, t) in [0, 1] tiles, wrapping around; weights are in steps of 1/16."""
-    scale = np.float32(size * 16)
+def _bilinear(texels, base, bits, s, t):
+    """Packed texel at (s, t) in [0, 1] tiles of the level that starts at base and has 2 ** bits texels a side.
+
+    Wraps around. Weights are in steps of 1/16, so four lanes of 8 bits fit their 16 bits twice over.
+    """
+    scale = F(16 << bits)
     # A whole tile is added so that half a texel to the left stays positive and truncation is floor.
-    x, y = np.int64(s * scale + (scale - 8)), np.int64(t * scale + (scale - 8))
-    fx, fy = np.uint64(x & 15), np.uint64(y & 15)
-    mask = size - 1
-    c0, r0 = (x >> 4) & mask, base + ((y >> 4) & mask) * size
-    c1, r1 = (c0 + 1) & mask, base + (((y >> 4) + 1) & mask) * size
-    gx, gy = np.uint64(16) - fx, np.uint64(16) - fy
-    total = texels[r0 + c0] * (gx * gy) + texels[r0 + c1] * (fx * gy)
-    total += texels[r1 + c0] * (gx * fy) + texels[r1 + c1] * (fx * fy)
-    return (total >> np.uint64(8)) & LANES
+    x, y = U(np.int64(s * scale + (scale - 8))), U(np.int64(t * scale + (scale - 8)))
+    mask, four, low = (U(1) << U(bits)) - U(1), U(4), U(15)
+    column, row = x >> four, y >> four
+    c0, c1 = column & mask, (column + U(1)) & mask
+    r0, r1 = U(base) + ((row & mask) << U(bits)), U(base) + (((row + U(1)) & mask) << U(bits))
+    fx, fy = x & low, y & low
+    gx, gy = U(16) - fx, U(16) - fy
+    upper = texels[r0 + c0] * gx + texels[r0 + c1] * fx
+    lower = texels[r1 + c0] * gx + texels[r1 + c1] * fx
+    return ((upper * gy + lower * fy) >> U(8)) & LANES
 
 
 @njit
-def _footprint(plane, h, x, y):
+def _footprint(plane, k, h, x, y):
     """Mip level and inverse widths of the edges along u and v (1/m) at one pixel."""
-    w = max(h[2, 0] * x + h[2, 1] * y + h[2, 2], 1e-4)
-    u, v = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w, (h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w
-    ux, uy = (h[0, 0] - u * h[2, 0]) / w, (h[0, 1] - u * h[2, 1]) / w
-    vx, vy = (h[1, 0] - v * h[2, 0]) / w, (h[1, 1] - v * h[2, 1]) / w
+    w = max(h[k, 2, 0] * x + h[k, 2, 1] * y + h[k, 2, 2], 1e-4)
+    u, v = (h[k, 0, 0] * x + h[k, 0, 1] * y + h[k, 0, 2]) / w, (h[k, 1, 0] * x + h[k, 1, 1] * y + h[k, 1, 2]) / w
+    ux, uy = (h[k, 0, 0] - u * h[k, 2, 0]) / w, (h[k, 0, 1] - u * h[k, 2, 1]) / w
+    vx, vy = (h[k, 1, 0] - v * h[k, 2, 0]) / w, (h[k, 1, 1] - v * h[k, 2, 1]) / w
     edge_m = plane.edge_m
     edge_u = 1 / max(math.sqrt(ux * ux + uy * uy) * (1 + plane.blur), edge_m)
     edge_v = 1 / max(math.sqrt(vx * vx + vy * vy) * (1 + plane.blur), edge_m)
@@ -232,17 +239,19 @@ def _footprint(plane, h, x, y):
     lod = 0.25 * math.log2(area) + math.log2(SIZE / plane.tile_m) + plane.blur
     lod = min(max(lod, 0.0), NUM_LEVELS - 1.001)
     level = int(lod)
-    # A short transition between levels: half of the rows need one of them only.
-    blend = min(max((lod - level - 0.25) * 2, 0.0), 1.0)
+    # A short transition between levels: most rows need one of them only.
+    blend = min(max((lod - level - 0.35) / 0.3, 0.0), 1.0)
+    if blend == 1:
+        return level + 1, 0, edge_u, edge_v
     return level, int(256 * blend), edge_u, edge_v
 
 
 @njit
-def _locate(plane, h, x, y, u, v, cover):
+def _locate(plane, k, h, x, y, u, v, cover):
     """Fill u, v (metres) and the rectangle's coverage for one row; all (W,) float32."""
-    level, blend, edge_u, edge_v = _footprint(plane, h, x + 0.5 * len(u), y)
-    au, av, aw = h[0, 0], h[1, 0], h[2, 0]
-    a, b, c = au * x + h[0, 1] * y + h[0, 2], av * x + h[1, 1] * y + h[1, 2], aw * x + h[2, 1] * y + h[2, 2]
+    level, blend, edge_u, edge_v = _footprint(plane, k, h, x + 0.5 * len(u), y)
+    au, av, aw = h[k, 0, 0], h[k, 1, 0], h[k, 2, 0]
+    a, b, c = au * x + h[k, 0, 1] * y + h[k, 0, 2], av * x + h[k, 1, 1] * y + h[k, 1, 2], aw * x + h[k, 2, 1] * y + h[k, 2, 2]
     for i in range(len(u)):
         depth = 1 / (aw * i + c)
         u[i] = (au * i + a) * depth
@@ -257,19 +266,17 @@ def _locate(plane, h, x, y, u, v, cover):
 
 
 @njit
-def _lookup(texels, offsets, level, blend, s, t, cover, clear, code):
-    """Fill code (W,) with the packed pattern wherever it will be seen, between two mip levels."""
-    size = SIZE >> level
-    near, far = offsets[level], offsets[level + 1]
-    old, new = np.uint64(256 - blend), np.uint64(blend)
+def _lookup(texels, base, offsets, level, blend, s, t, code):
+    """Fill code (N,) with the packed pattern at (s, t), between two mip levels; blend in 0..255."""
+    start, bits = base + offsets[level], BITS - level
     for i in range(len(s)):
-        if cover[i] * clear[i] < CLOSED:
-            cover[i] = 0
-            continue
-        value = _bilinear(texels, near, size, s[i], t[i])
-        if blend > 0:
-            value = ((value * old + _bilinear(texels, far, size >> 1, s[i], t[i]) * new) >> np.uint64(8)) & LANES
-        code[i] = value
+        code[i] = _bilinear(texels, start, bits, s[i], t[i])
+    if blend > 0:
+        old, new = U(256 - blend), U(blend)
+        start, bits = base + offsets[level + 1], BITS - level - 1
+        for i in range(len(s)):
+            coarse = _bilinear(texels, start, bits, s[i], t[i])
+            code[i] = ((code[i] * old + coarse * new) >> U(8)) & LANES
 
 
 @njit
@@ -283,14 +290,14 @@ def _form(plane, facing, along, u, v, code, cover, sun, sky):
         sharpness = F(8 / (1 + 2 * plane.blur))
         for i in range(len(u)):
             side, height = (u[i] - low_u) * per_u - one, (v[i] - low_v) * per_v
-            fray = F((code[i] >> np.uint64(48)) & CODE) * F(1.2 / 255)
+            fray = F((code[i] >> U(48)) & CODE) * F(1.2 / 255)
             cover[i] *= _unit((F(0.25) - side * side - height * height * height + fray) * sharpness)
             sun[i] = max(F(0.25) + F(0.4) * along * side + F(0.45) * facing + F(0.2) * height, F(0.0))
             sky[i] = F(0.35) + F(0.65) * height
         return
     for i in range(len(u)):
         # Mip levels and weights round down, so opaque texels come a little short of 255.
-        cover[i] *= min(F((code[i] >> np.uint64(48)) & CODE) * F(1 / 252), one)
+        cover[i] *= min(F((code[i] >> U(48)) & CODE) * F(1 / 252), one)
     if mode == POST:
         for i in range(len(u)):
             side = (u[i] - low_u) * per_u - one
@@ -313,7 +320,7 @@ def _tiles(values, scale, shift, fraction):
 
 
 @njit
-def _soil(plane, stains, offsets, level, u, v, s, t, weight):
+def _soil(plane, texels, offsets, level, u, v, s, t, weight):
     """Darken weight (W,) by grime towards the foot and by large stains; s and t are overwritten."""
     if plane.grime > 0:
         grime, low, one = F(plane.grime), F(plane.extent[2]), F(1.0)
@@ -322,41 +329,43 @@ def _soil(plane, stains, offsets, level, u, v, s, t, weight):
             weight[i] *= one - grime * (one - height) * (one - height)
     if plane.macro > 0:
         coarse = max(level - 2, 2)
-        size, base, macro = SIZE >> coarse, offsets[coarse], F(plane.macro)
+        bits, base, macro = BITS - coarse, offsets[coarse], F(plane.macro)
         _tiles(u, STAINS / plane.tile_m, plane.shift[0], s)
         _tiles(v, STAINS / plane.tile_m, plane.shift[1], t)
         for i in range(len(u)):
-            if weight[i] > 0:
-                ratio = F(_bilinear(stains, base, size, s[i], t[i]) & CODE) * F(1 / UNIT)
-                weight[i] *= F(1) + macro * (ratio - F(1))
+            ratio = F(_bilinear(texels, base, bits, s[i], t[i]) & CODE) * F(1 / UNIT)
+            weight[i] *= F(1) + macro * (ratio - F(1))
 
 
 @njit
-def _add(image, weight, code, sun, sky, plane, lights, channel):
+def _add(image, weight, code, sun, sky, plane, k, lights, channel):
     """image (W,) of one channel += weight * albedo * light; lights (3, 3): sun, sky, steady."""
-    tint, shift = plane.tint[channel], np.uint64(16 * channel)
+    tint, shift = plane.tint[channel], U(16 * channel)
     base, gain = F(tint * (1 - plane.detail)), F(tint * plane.detail / UNIT)
-    direct, diffuse, steady = F(lights[0, channel]), F(lights[1, channel]), F(lights[2, channel])
+    direct, diffuse, steady = F(lights[k, 0, channel]), F(lights[k, 1, channel]), F(lights[k, 2, channel])
     for i in range(len(image)):
         albedo = max(base + gain * F((code[i] >> shift) & CODE), F(0))
         image[i] += weight[i] * albedo * (direct * sun[i] + diffuse * sky[i] + steady)
 
 
 @njit
-def _draw_row(plane, h, first, last, y, facing, along, lights, texels, stains, offsets, image, state, work, scratch):
-    """Add what columns first to last of one row show of a plane to image (3, W), through what is still clear.
+def _draw_run(plane, k, homographies, cosines, lights, first, last, y, texels, offsets, work, scratch):
+    """Add what plane k shows in columns first to last of the row at y, through what is still clear.
 
-    state (3, W): clear, sunlit, ground; work (7, W) float32 and scratch (W,) uint64. Each step is a loop of its own over
-    short contiguous arrays, so that all but the look-up become vector instructions.
+    work (13, W) float32: 7 rows of scratch, clear, sunlit, ground, red, green, blue; scratch (W,) uint64. Each step is a
+    loop of its own over short contiguous arrays, so that all but the look-up become vector instructions.
     """
-    clear, sunlit, ground = state[0][first:last], state[1][first:last], state[2][first:last]
     u, v, s, t = work[0][first:last], work[1][first:last], work[2][first:last], work[3][first:last]
     weight, sun, sky, code = work[4][first:last], work[5][first:last], work[6][first:last], scratch[first:last]
-    level, blend = _locate(plane, h, first + 0.5, y, u, v, weight)
+    clear, sunlit, ground = work[7][first:last], work[8][first:last], work[9][first:last]
+    level, blend = _locate(plane, k, homographies, first + 0.5, y, u, v, weight)
     _tiles(u, 1 / plane.tile_m, plane.shift[0], s)
     _tiles(v, 1 / plane.tile_m, plane.shift[1], t)
-    _lookup(texels, offsets, level, blend, s, t, weight, clear, code)
-    _form(plane, facing, along, u, v, code, weight, sun, sky)
+    if plane.detail > 0:
+        _lookup(texels, plane.material * offsets[-1], offsets, level, blend, s, t, code)
+    else:
+        code[:] = BLANK
+    _form(plane, cosines[k, 0], cosines[k, 1], u, v, code, weight, sun, sky)
     if plane.mode == SHADOW:
         for i in range(len(u)):
             sunlit[i] *= F(1) - weight[i]
@@ -369,43 +378,43 @@ def _draw_row(plane, h, first, last, y, facing, along, lights, texels, stains, o
     if plane.mode == GROUND:
         for i in range(len(u)):
             ground[i] += weight[i]
-    _soil(plane, stains, offsets, level, u, v, s, t, weight)
+    _soil(plane, texels, offsets, level, u, v, s, t, weight)
     for channel in range(3):
-        _add(image[channel][first:last], weight, code, sun, sky, plane, lights, channel)
+        _add(work[10 + channel][first:last], weight, code, sun, sky, plane, k, lights, channel)
 
 
 @njit
 def _draw(records, projection, camera, light, backdrop, texels, offsets, image, ground):
     height, width = ground.shape
-    planar = np.zeros((height, 3, width), np.float32)
-    state = np.zeros((height, 3, width), np.float32)
-    state[:, :2] = 1
-    work, scratch = np.zeros((7, width), np.float32), np.zeros(width, np.uint64)
-    lights = np.empty((3, 3))
-    for index in range(len(records)):
-        plane = records[index]
-        h = _homography(plane, projection)
-        lines = _edges(plane, h)
-        facing, along, ambient = _irradiance(plane, camera, light)
-        lights[0] = light[1] * (1 - plane.glow)
-        lights[1] = ambient * (1 - plane.glow)
-        lights[2] = (light[2] + 0.3 * light[1]) * plane.glow
-        pattern = texels[plane.material]
-        for row in range(height):
-            first, last = _span(lines, row + 0.5, width)
-            clear = state[row, 0]
-            while first < last and clear[first] < CLOSED:
-                first += 1
-            while first < last and clear[last - 1] < CLOSED:
-                last -= 1
-            if first < last:
-                _draw_row(
-                    plane, h, first, last, row + 0.5, facing, along, lights, pattern, texels[0], offsets,
-                    planar[row], state[row], work, scratch,
-                )  # fmt: skip
+    count = len(records)
+    homographies, lines, lights = np.empty((count, 3, 3)), np.empty((count, 5, 3)), np.empty((count, 3, 3))
+    cosines = np.empty((count, 2))
+    for k in range(count):
+        plane = records[k]
+        homographies[k] = _homography(plane, projection)
+        lines[k] = _edges(plane, homographies[k])
+        cosines[k, 0], cosines[k, 1], ambient = _irradiance(plane, camera, light)
+        lights[k, 0] = light[1] * (1 - plane.glow)
+        lights[k, 1] = ambient * (1 - plane.glow)
+        lights[k, 2] = (light[2] + 0.3 * light[1]) * plane.glow
+    work, scratch = np.zeros((13, width), np.float32), np.zeros(width, np.uint64)
+    clear = work[7]
     for row in range(height):
-        for column in range(width):
-            ground[row, column] = state[row, 2, column]
-            for channel in range(3):
-                value = planar[row, channel, column] + state[row, 0, column] * backdrop[channel]
-                image[row, column, channel] = min(max(value, 0.0), 1.0)
+        work[7:9] = 1
+        work[9:] = 0
+        low, high = 0, width
+        for k in range(count):
+            while low < high and clear[low] < CLOSED:
+                low += 1
+            while low < high and clear[high - 1] < CLOSED:
+                high -= 1
+            first, last = _span(lines[k], row + 0.5, low, high)
+            if first < last:
+                _draw_run(
+                    records[k], k, homographies, cosines, lights, first, last, row + 0.5, texels, offsets, work, scratch
+                )
+        ground[row] = work[9]
+        for channel in range(3):
+            line, total, beyond = image[channel, row], work[10 + channel], F(backdrop[channel])
+            for column in range(width):
+                line[column] = _unit(total[column] + clear[column] * beyond)

@@ -235,5 +235,5 @@ def contact(
 ) -> Item:
     """The soft dark rim on the floor around the foot of something."""
     return lying(
-        site, DECAL + 1.0, lateral, distance, Material.PLAIN, BLACK, level=level, opacity=strength, edge_m=0.22
+        site, DECAL + 1.0, lateral, distance, Material.PLAIN, BLACK, level=level, opacity=strength, edge_m=0.22, detail=0.0
     )

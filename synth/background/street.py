@@ -33,7 +33,7 @@ def paving(dice: Dice) -> tuple[Material, Vector, dict[str, float | tuple[float,
             tint = dice.grey(0.24, 0.48)
     look = {
         "detail": dice.uniform(0.5, 1.15),
-        "macro": dice.uniform(0.1, 0.5),
+        "macro": dice.uniform(0.15, 0.5) if dice.chance(0.5) else 0.0,
         "shift": (dice.uniform(0, 1), dice.uniform(0, 1)),
     }
     return material, dice.vary(tint), look
@@ -51,14 +51,16 @@ def floor(dice: Dice, site: Site) -> list[Item]:
         along = dice.chance(0.5)
         extent = (everywhere, (at, at + width)) if along else ((at * 0.3 - width, at * 0.3), everywhere)
         items.append(lying(site, DECAL + 50, *extent, material, band, **look))
-    if dice.chance(0.22):
+    if dice.chance(0.16):
         items += _markings(dice, site, material)
     if dice.chance(0.3):
         items.append(_patch(dice, site, tint, look))
     if dice.chance(0.25):
         litter = dice.pick(((0.3, 0.2, 0.08), (0.16, 0.1, 0.06), (0.35, 0.3, 0.12), (0.6, 0.58, 0.55)))
         shift = (dice.uniform(0, 1), dice.uniform(0, 1))
-        items.append(lying(site, DECAL + 10, everywhere, everywhere, M.LITTER, litter, shift=shift))
+        near, lateral = site.distance_at(dice.uniform(0.3, 1.0)), dice.uniform(-1.5, 0.0)
+        drift = ((lateral, lateral + dice.uniform(1, 3)), (near, near + dice.uniform(1, 4)))
+        items.append(lying(site, DECAL + 10, *drift, M.LITTER, litter, shift=shift, edge_m=0.3))
     return items
 
 
@@ -153,14 +155,14 @@ def _openings(dice: Dice, site: Site, distance: float, level: float, blur: float
     items: list[Item] = []
     for k in range(math.floor((left - phase) / pitch), math.ceil((right - phase) / pitch)):
         x = phase + k * pitch
-        items.append(upright(site, distance, (x - 0.07, x + width + 0.07), (sill, head + 0.07), M.PLAIN, frame, detail=0.1, order=0.05, blur=blur))
+        items.append(upright(site, distance, (x - 0.07, x + width + 0.07), (sill, head + 0.07), M.PLAIN, frame, detail=0.0, order=0.05, blur=blur))
         shift = (dice.uniform(0, 1), dice.uniform(0, 1))
         pane, bottom = (x, x + width), sill + (0.02 if door else 0.07)
         if glazed:
             look = {"shift": shift, "glow": 0.7, "tile_m": dice.uniform(3, 6), "blur": blur + 0.5}
             items.append(upright(site, distance, pane, (bottom, head), M.SHOP, dice.vary(GLASS_TINT, 0.4), order=0.04, **look))
             middle = x + 0.5 * width
-            items.append(upright(site, distance, (middle - 0.03, middle + 0.03), (bottom, head), M.PLAIN, frame, detail=0.1, order=0.03, blur=blur))
+            items.append(upright(site, distance, (middle - 0.03, middle + 0.03), (bottom, head), M.PLAIN, frame, detail=0.0, order=0.03, blur=blur))
         else:
             surface = dice.pick((M.WOOD, M.PLAIN, M.CORRUGATED))
             items.append(upright(site, distance, pane, (bottom, head), surface, leaf, detail=0.4, grime=0.3, order=0.04, blur=blur))
@@ -246,4 +248,4 @@ def dappled_shade(dice: Dice, site: Site) -> list[Item]:
     if dice.chance(0.6):
         return [lying(site, DECAL, (-FAR, FAR), (site.distance_at(dice.uniform(0.1, 0.8)), FAR), M.DAPPLE, BLACK, mode=Mode.SHADOW, shift=shift, edge_m=1.0, tile_m=dice.uniform(3, 7))]
     edge = site.distance_at(dice.uniform(0.1, 0.7))
-    return [lying(site, DECAL, (-FAR, FAR), (edge, FAR), M.PLAIN, BLACK, mode=Mode.SHADOW, edge_m=dice.uniform(0.02, 0.2))]
+    return [lying(site, DECAL, (-FAR, FAR), (edge, FAR), M.PLAIN, BLACK, mode=Mode.SHADOW, detail=0.0, edge_m=dice.uniform(0.02, 0.2))]

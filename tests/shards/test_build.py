@@ -90,6 +90,17 @@ def test_interrupted_it_stops_at_once_with_whole_shards_only(finished_set: Path,
     assert hashes(out) == whole
 
 
+def test_workers_leave_ctrl_c_to_their_parent(finished_set: Path, tmp_path: Path):
+    out = tmp_path / "set"
+    run = start(out, "--nap", "0.02")
+    wait_for(out, ".tmp~*.tar")
+    for path in out.glob(".tmp~*.tar"):
+        os.kill(int(path.name.split("~")[2]), signal.SIGINT)
+    assert "Traceback" not in run.communicate()[1]
+    assert run.returncode == 0
+    assert hashes(out) == hashes(finished_set)
+
+
 def test_present_shards_are_not_made_again(own_set: Path):
     reports = []
     build_tiny(own_set, MakeTiny(refuses=(0, 1, 2, 3)), progress=lambda *report: reports.append(report))
@@ -176,6 +187,13 @@ def test_tars_without_a_manifest_are_not_overwritten_unasked(tmp_path: Path):
 def test_a_shard_range_outside_the_set_is_refused(tmp_path: Path, shard_range: tuple[int, int]):
     with pytest.raises(ValueError, match=r"0\.\.4"):
         build_tiny(tmp_path / "set", shard_range=shard_range)
+
+
+def test_a_bad_request_changes_nothing(own_set: Path):
+    before = hashes(own_set)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        build_tiny(own_set, overwrite=True, num_workers=0)
+    assert hashes(own_set) == before
 
 
 def test_overwriting_a_part_is_refused(own_set: Path):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sets import NUM_SHARDS, SAMPLES_PER_SHARD, MakeTiny, build_tiny
+import webdataset
+from tiny_sets import NUM_SHARDS, SAMPLES_PER_SHARD, MakeTiny, build_tiny, tiny_sample
 from torch.utils.data import DataLoader
 
 from shards import Sample, ShardError
+from shards.codec import encode_sample
 from shards.stream import stream
 
 NUM_SAMPLES = NUM_SHARDS * SAMPLES_PER_SHARD
@@ -32,6 +34,14 @@ def test_stored_order_without_shuffling(finished_set: Path):
 @pytest.mark.parametrize("form", ["{}", "file://{}", "{}/tiny-{{000000..000003}}.tar"])
 def test_folders_urls_and_brace_patterns(finished_set: Path, form: str):
     assert keys_of(stream(form.format(finished_set), fields=["meta"])) == ALL
+
+
+def test_webdataset_by_itself_reads_the_same(finished_set: Path):
+    plain = webdataset.WebDataset(f"{finished_set}/tiny-{{000000..000003}}.tar", shardshuffle=False)
+    raws = list(plain)
+    assert [raw["__key__"] for raw in raws] == ALL
+    members = {extension: data for extension, data in raws[3].items() if not extension.startswith("__")}
+    assert members == encode_sample(tiny_sample(3)).members
 
 
 def test_chosen_fields_only(finished_set: Path):

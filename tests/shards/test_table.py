@@ -133,17 +133,10 @@ def test_a_changed_byte_is_noticed_when_it_is_read(own_set: Path):
 
 
 def test_keys_are_unique_in_a_set(tmp_path: Path):
-    build_tiny(tmp_path / "set", SameKeys(), num_shards=2)
+    build_tiny(tmp_path / "set", MakeTiny(same_keys=True), num_shards=2)
     with pytest.raises(ShardError, match=r"tiny-000001.*comes twice, first in tiny-000000") as caught:
         Table(tmp_path / "set")
     assert caught.value.key == "000000"
-
-
-class SameKeys(MakeTiny):
-    """Shards that all hold the same keys."""
-
-    def __call__(self, index: int):
-        return super().__call__(0)
 
 
 def test_an_unfinished_set_is_refused(tmp_path: Path):

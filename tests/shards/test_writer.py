@@ -71,9 +71,9 @@ def test_our_reader_finds_the_same_and_skips_what_is_not_asked_for(tmp_path: Pat
 def test_every_single_changed_byte_is_noticed(tmp_path: Path):
     write_shard(tmp_path / "x.tar", [fixed_sample("a")])
     good = (tmp_path / "x.tar").read_bytes()
-    for position in range(0, len(good), 7):
+    for position in range(len(good)):
         bad = bytearray(good)
-        bad[position] ^= 1
+        bad[position] ^= 1 << position % 8
         with pytest.raises(ShardError):
             for key, members in iter_samples(io.BytesIO(bytes(bad)), shard="x"):
                 contents(key, members, shard="x")
@@ -85,6 +85,14 @@ def test_every_cut_is_noticed(tmp_path: Path):
     for length in [*range(0, len(good), 256), len(good) - 1]:
         with pytest.raises(ShardError, match="cut short"):
             list(iter_members(io.BytesIO(good[:length]), shard="x"))
+
+
+def test_bytes_after_the_end_are_noticed(tmp_path: Path):
+    write_shard(tmp_path / "x.tar", [fixed_sample("a")])
+    good = (tmp_path / "x.tar").read_bytes()
+    assert len(list(iter_members(io.BytesIO(good + bytes(9 * 1024)), shard="x"))) == 3  # other tools pad with zeros
+    with pytest.raises(ShardError, match="bytes after the end mark"):
+        list(iter_members(io.BytesIO(good + b"x"), shard="x"))
 
 
 def test_members_that_do_not_belong_are_refused():

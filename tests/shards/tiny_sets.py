@@ -80,10 +80,12 @@ class MakeTiny:
     fails_at: int | None = None
     dies_at: int | None = None
     refuses: tuple[int, ...] = ()
+    same_keys: bool = False
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
         if index in self.refuses:
             raise AssertionError(f"shard {index} was there and must not be made")
+        index = 0 if self.same_keys else index
         for i in range(index * self.samples_per_shard, (index + 1) * self.samples_per_shard):
             time.sleep(self.nap_s)
             if i == self.fails_at:

@@ -70,6 +70,17 @@ def pieces(faces: np.ndarray, label: np.ndarray) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
+def continuous_pieces(faces: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """The pieces of a chart across whose inner edges (u, v) is continuous."""
+    joined = []
+    for one, two, *edge in shared_edges(faces):
+        at = [[uv[face][faces[face].tolist().index(vertex)] for vertex in edge] for face in (one, two)]
+        if np.array_equal(*at):
+            joined.append((one, two))
+    graph = sp.coo_matrix((np.ones(len(joined)), np.array(joined).T), shape=(len(faces),) * 2)
+    return np.unique(connected_components(graph, directed=False)[1])
+
+
 def coverage(uv: np.ndarray, size: int = 64) -> np.ndarray:
     """How many faces (K, 3, 2) cover each of size x size points of the unit square."""
     grid = (np.arange(size) + 0.5) / size
@@ -133,8 +144,11 @@ def test_left_and_right_mirror(body, surface):
 )
 def test_halves_face_their_way(body, surface, numbers, direction):
     for number in numbers:
-        mean = cross_of(body)[surface.surface == number].sum(0)
-        assert mean @ direction > 0.85 * np.linalg.norm(mean), number
+        cross = cross_of(body)[surface.surface == number]
+        area = np.linalg.norm(cross, axis=1)
+        # The trunk's border follows its bend, else the small of the back would look forward.
+        assert area[cross @ direction > 0].sum() > (0.97 if number in (1, 2) else 0.85) * area.sum(), number
+        assert cross.sum(0) @ direction > 0.85 * np.linalg.norm(cross.sum(0)), number
 
 
 @pytest.mark.parametrize(
@@ -164,7 +178,7 @@ def test_v_runs_from_the_trunk_outwards(body, surface, left, start, end):
         chosen = surface.surface == number
         direction = along * [-1, 1, 1] if number != left else along
         place = corners_of(body)[chosen].mean(1) @ direction
-        assert np.corrcoef(place, surface.uv[chosen, :, 1].mean(1))[0, 1] > (0.8 if left in (*FEET, *HEADS) else 0.93)
+        assert np.corrcoef(place, surface.uv[chosen, :, 1].mean(1))[0, 1] > 0.92
         assert surface.uv[chosen, :, 1].min() < 0.03 and surface.uv[chosen, :, 1].max() > 0.97
 
 
@@ -190,7 +204,7 @@ def test_charts_stretch_evenly(body, surface, number):
     steps = np.stack([uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]], 1)
     gradient = np.linalg.svd(np.linalg.solve(flat, steps), compute_uv=False)[:, 0]
     # Heel and crown, where a side of the square turns, stretch most.
-    assert gradient.max() < (5.5 if number in (*FEET, *HEADS) else 3.2) * np.median(gradient)
+    assert gradient.max() < (5.5 if number in (*FEET, *HEADS) else 2.9) * np.median(gradient)
 
 
 def test_uv_is_continuous_but_for_the_cuts(body, surface):
@@ -209,10 +223,27 @@ def test_uv_is_continuous_but_for_the_cuts(body, surface):
             assert 10 < len(pairs) < 40
             assert np.all((normal[pairs[:, 0]] + normal[pairs[:, 1]]) @ [0, -1, -1] > 0)
         elif number in HANDS:
-            # The cut parts back from palm: never two faces that look the same way.
+            # The cut parts back from palm, nothing else: hardly ever two faces that look the same way.
             assert np.mean(normal[pairs[:, 0], 1] * normal[pairs[:, 1], 1] < 0.1) > 0.9
+            assert len(continuous_pieces(faces[label == number], uv[label == number])) <= 2
         else:
             assert len(pairs) == 0, number
+
+
+def test_the_thumb_is_in_the_middle_of_the_hands_chart(body, surface):
+    corners = corners_of(body)
+    for number in HANDS:
+        chosen = surface.surface == number
+        front = corners[chosen, :, 2] > np.quantile(corners[chosen, :, 2], 0.97)
+        assert np.abs(surface.uv[chosen][front][:, 0] - 0.5).max() < 0.15
+
+
+def test_a_stray_weight_makes_no_island(body, surface):
+    weights = body.weights.clone()
+    crown = (body.template[:, 1] > body.template[:, 1].max() - 0.03).nonzero()[:, 0]
+    weights[crown] = torch.nn.functional.one_hot(torch.tensor(0), 24).float()
+    label = build_surface(replace(body, weights=weights)).surface
+    assert np.isin(label[corners_of(body)[:, :, 1].mean(1) > float(body.template[:, 1].max()) - 0.05], HEADS).all()
 
 
 def test_parts_agree_with_the_skinning_weights(body, surface):
