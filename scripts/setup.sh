@@ -17,8 +17,9 @@ fail() {
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
 find_python() {
-  local candidate tried=()
-  for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+  local candidate candidates=(python3.13 python3.12 python3.11 python3) tried=()
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
     is_new_enough "$candidate" && printf '%s\n' "$candidate" && return
     tried+=("$candidate ($("$candidate" --version 2>/dev/null || printf 'none'))")
   done

@@ -54,7 +54,7 @@ class Wrap:
 class Dressed:
     """A person ready to be posed: 24 joints, 5 face keypoints, then the visible mesh.
 
-    rest (29 + N, 3), normals (5 + N, 3), weights (29 + N, 24), directions (29 + N, 3, D) float32; faces (F, 3) int64 into the N; corner
+    rest (29 + N, 3), normals (5 + N, 3), weights (29 + N, 24), directions (29 + N, 3, D) float32; faces (F, 3) int32 into the N; corner
     (F, 3, 4) float32: texture uv, surface uv; surface (F,) uint8 0..24. The first num_body of the N are the body's own.
     """
 
@@ -101,7 +101,7 @@ def _ready(anatomy: Anatomy, pieces: list[Mesh]) -> Dressed:
         normals=torch.from_numpy(normals),
         weights=weights,
         directions=directions,
-        faces=torch.from_numpy(mesh.faces.astype(np.int64)),
+        faces=torch.from_numpy(mesh.faces),
         corner=torch.from_numpy(mesh.corner),
         surface=torch.from_numpy(mesh.surface),
         num_body=len(np.unique(pieces[0].faces)),
@@ -127,33 +127,59 @@ def pose_dressed(
 
 def _cloth_pieces(anatomy: Anatomy, outfit: Outfit) -> list[Mesh]:
     """Body, lower garment, tops from the inside out; each loses the faces that the next ones hide."""
-    points = anatomy.vertices
+    points, whole = anatomy.vertices, body_mesh(anatomy)
     uppers = worn_uppers(outfit)
-    covers = [upper_field(anatomy, u, points) for u in uppers]
+    covers = [upper_field(anatomy, upper, points) for upper in uppers]
     lower = lower_field(anatomy, outfit.lower, points)
-    nowhere = np.full(len(points), -1.0)
-
-    def hidden_by(fields: list[NDArray], mesh: Mesh) -> Mesh:
-        deepest = np.maximum.reduce([nowhere, *fields])
-        return with_faces(mesh, deepest[mesh.faces].min(1) < HIDDEN_M)
-
-    whole = body_mesh(anatomy)
     shelled = outfit.lower.ease_m > PAINTED_M
-    pieces = [hidden_by([*covers, lower] if shelled else covers, moved(whole, body_offset(anatomy, outfit, points)))]
+    body = moved(whole, body_offset(anatomy, outfit, points))
+    pieces = [_uncovered(body, np.maximum.reduce([*covers, lower] if shelled else covers))]
     if outfit.lower.joined:
         pieces.append(_skirt(anatomy, outfit))
     elif shelled:
-        shell = hidden_by(covers, moved(whole, lower_offset(anatomy, outfit.lower, points)))
-        pieces.append(cut(shell, lower))
+        region = _region(anatomy, "below waist")
+        shell = moved(region.mesh, lower_offset(anatomy, outfit.lower, region.points))
+        pieces.append(cut(_uncovered(shell, np.maximum.reduce(covers)[region.index]), lower[region.index]))
+    region = _region(anatomy, "above hips")
+    join_y = float(anatomy.joints[HIP, 1]) + 0.05
     for index, upper in enumerate(uppers):
-        shell = hidden_by(covers[index + 1 :], moved(whole, upper_offset(anatomy, upper, points)))
-        join_y = float(anatomy.joints[HIP, 1]) + 0.05
-        pieces.append(cut(shell, np.minimum(covers[index], points.position[:, 1] - join_y)))
+        shell = moved(region.mesh, upper_offset(anatomy, upper, region.points))
+        if index + 1 < len(uppers):
+            shell = _uncovered(shell, np.maximum.reduce(covers[index + 1 :])[region.index])
+        pieces.append(cut(shell, np.minimum(covers[index][region.index], region.points.position[:, 1] - join_y)))
         if hem_y(anatomy, upper.hem) < join_y:
             pieces.append(_hem(anatomy, upper, join_y + 0.015))
         if upper.hood and index == len(uppers) - 1:
             pieces.append(_hood(anatomy, upper))
     return pieces
+
+
+def _uncovered(mesh: Mesh, cover: NDArray) -> Mesh:
+    """The piece without the faces that lie wholly deeper than HIDDEN_M under the cover (N,)."""
+    return with_faces(mesh, (cover < HIDDEN_M)[mesh.faces].any(1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Region:
+    """The part of the body that a garment can lie on: index (M,) of its vertices, their points, their mesh."""
+
+    index: NDArray[np.int64]
+    points: Points
+    mesh: Mesh
+
+
+@functools.lru_cache(maxsize=8)
+def _region(anatomy: Anatomy, name: str) -> Region:
+    points, mesh = anatomy.vertices, body_mesh(anatomy)
+    y = points.position[:, 1]
+    if name == "below waist":
+        inside = (y < anatomy.waist_y + 0.05) & ~np.isin(points.surface, (3, 4, *range(15, 25)))
+    else:
+        inside = (y > anatomy.joints[HIP, 1]) & (y < anatomy.neck_y + 0.08)
+    faces = inside[mesh.faces].all(1)
+    index = np.unique(mesh.faces[faces])
+    taken = Points(position=points.position[index], normal=points.normal[index], surface=points.surface[index])
+    return Region(index=index, points=taken, mesh=join([with_faces(mesh, faces)]))
 
 
 def worn_uppers(outfit: Outfit) -> list[Upper]:

@@ -19,15 +19,16 @@ from synth import seeding
 from synth.anatomy import Anatomy, anatomy_of
 from synth.background import Backgrounds, View
 from synth.camera import CameraConfig, Placement, crop_intrinsics, project, to_camera, world_to_camera
+from synth.colour import linear_to_srgb, srgb_to_linear
 from synth.dress import Dressed, dress, pose_dressed, undressed
-from synth.labels import coco_keypoints, iuv_images, visibility
+from synth.labels import coco_keypoints, visibility
 from synth.motion import Legs, aligned_pose, stand_on_ground
 from synth.motion_files import MotionLibrary
 from synth.outfit import Outfit, sample_outfit
 from synth.raster import RasterConfig
-from synth.render import Cameras, cast_shadow, composite, render_person
+from synth.render import Cameras, cast_shadow, draw_person
 from synth.scene import Scene, draw_scene
-from synth.sensor import apply_sensor, linear_to_srgb, sample_sensor, srgb_to_linear
+from synth.sensor import apply_sensor, sample_sensor
 from synth.texture import paint
 from synth.texture_files import TextureFolder
 
@@ -171,24 +172,15 @@ def render_scenes(
     background = torch.from_numpy(np.stack([b.image for b in behind]))
     ground = torch.from_numpy(np.stack([b.ground for b in behind]))
     background = cast_shadow(background, ground, vertices, dressed.faces, cameras, config.raster)
-    person = render_person(vertices, normals, dressed, texture, cameras, config.raster)
+    drawn = draw_person(background, vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
-    images = apply_sensor(composite(background, person), [sample_sensor(rng) for rng in rngs], rngs)
-    fragments = person.fragments
+    images = apply_sensor(drawn.image, [sample_sensor(rng) for rng in rngs], rngs)
     places = coco_keypoints(joints, face).transpose(1, 2)
     keypoints = project(to_camera(places, cameras.world_to_camera), cameras.intrinsics).transpose(1, 2)
-    seen = visibility(keypoints, person.depth)
+    seen = visibility(keypoints, drawn.depth)
     return Pictures(
         images=images,
-        iuv=iuv_images(
-            fragments.image,
-            fragments.row,
-            fragments.col,
-            fragments.coverage,
-            person.surface,
-            person.surface_uv,
-            (len(scenes), config.height, config.width),
-        ),
+        iuv=drawn.iuv.numpy(),
         keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).double().numpy().round(2),
         intrinsics=cameras.intrinsics.double().numpy(),
         world_to_camera=cameras.world_to_camera.double().numpy(),
@@ -198,7 +190,7 @@ def render_scenes(
 
 def render_aligned(config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene]) -> NDArray[np.uint8]:
     """The same people in a fixed frontal pose before a grey wall in even light, (B, H, W, 3) uint8."""
-    pose = aligned_pose(Legs.of(anatomy.body.rest_joints()))
+    pose = aligned_pose(Legs.of(torch.from_numpy(anatomy.joints)))
     vertices, normals, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))
     frontal = [
         Placement(
@@ -209,9 +201,10 @@ def render_aligned(config: PitConfig, anatomy: Anatomy, dressed: Dressed, textur
     ]  # fmt: skip
     light = torch.tensor([0.3, 0.6, 0.742, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75]).expand(len(scenes), -1)
     cameras = _cameras(config, vertices, frontal, light)
-    person = render_person(vertices, normals, dressed, texture, cameras, config.raster)
     wall = torch.full((len(scenes), config.height, config.width, 3), 0.35)
-    return (linear_to_srgb(composite(wall, person)) * 255 + 0.5).to(torch.uint8).numpy()
+    drawn = draw_person(wall, vertices, normals, dressed, texture, cameras, config.raster)
+    # One picture at a time stays in the cache.
+    return np.stack([(linear_to_srgb(image) * 255 + 0.5).to(torch.uint8).numpy() for image in drawn.image])
 
 
 def stand(anatomy: Anatomy, dressed: Dressed, scenes: list[Scene], poses: list[NDArray]) -> tuple[torch.Tensor, ...]:

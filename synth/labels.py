@@ -1,8 +1,6 @@
 """Ground truth from the buffers that the colours come from."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 # COCO-17 in order: five face points first, then these of SMPL's joints (left, right: shoulder ... ankle).
@@ -11,20 +9,6 @@ COCO_JOINTS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
 COVER_M = (0.04, 0.04, 0.04, 0.05, 0.05, 0.13, 0.13, 0.10, 0.10, 0.09, 0.09, 0.19, 0.19, 0.13, 0.13, 0.10, 0.10)
 # A pixel is labelled as the person if at least half of it is covered.
 LABELLED_COVERAGE = 0.5
-
-
-def iuv_images(
-    image: Tensor, row: Tensor, column: Tensor, coverage: Tensor, surface: Tensor, surface_uv: Tensor, shape: tuple[int, int, int]
-) -> NDArray[np.uint8]:
-    """IUV maps (B, H, W, 3) uint8 of the fragments (N,) with surface (N,) 0..24 and surface_uv (N, 2) in [0, 1].
-
-    Carried things have surface 0 and u 1, which marks them as part of the person (see `shards.semantics`).
-    """
-    maps = torch.zeros(*shape, 3, dtype=torch.uint8)
-    chosen = coverage >= LABELLED_COVERAGE
-    uv = (surface_uv[chosen] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
-    maps[image[chosen], row[chosen], column[chosen]] = torch.cat([surface[chosen, None], uv], 1)
-    return maps.numpy()
 
 
 def coco_keypoints(joints: Tensor, face: Tensor) -> Tensor:

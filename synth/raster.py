@@ -142,9 +142,7 @@ def gather_fragments(visibility: Visibility, vertices: Tensor, faces: Tensor) ->
     sample_row, sample_col = row * s + sub_row, col * s + (sample - sub_row * s)
     barycentric, depth = locate_samples(vertices, faces, face, sample_row, sample_col, s)
     coverage = num_covered.float() / (s * s)
-    return Fragments(
-        image=image, row=row, col=col, face=face, barycentric=barycentric, depth=depth, coverage=coverage
-    )
+    return Fragments(image=image, row=row, col=col, face=face, barycentric=barycentric, depth=depth, coverage=coverage)
 
 
 def interpolate(fragments: Fragments, corner_values: Tensor) -> Tensor:

@@ -93,8 +93,14 @@ def _draw(steps, inverse_depth, faces, first, last, nearest, owner):
         ya, yb, yc = steps[a * TWO + ONE], steps[b * TWO + ONE], steps[c * TWO + ONE]
         x_min, x_max = min(xa, min(xb, xc)), max(xa, max(xb, xc))
         y_min, y_max = min(ya, min(yb, yc)), max(ya, max(yb, yc))
-        first_col, last_col = max((x_min + HALF_STEP - 1) >> STEP_BITS, 0), min((x_max - HALF_STEP) >> STEP_BITS, num_cols - 1)
-        first_row, last_row = max((y_min + HALF_STEP - 1) >> STEP_BITS, 0), min((y_max - HALF_STEP) >> STEP_BITS, num_rows - 1)
+        first_col, last_col = (
+            max((x_min + HALF_STEP - 1) >> STEP_BITS, 0),
+            min((x_max - HALF_STEP) >> STEP_BITS, num_cols - 1),
+        )
+        first_row, last_row = (
+            max((y_min + HALF_STEP - 1) >> STEP_BITS, 0),
+            min((y_max - HALF_STEP) >> STEP_BITS, num_rows - 1),
+        )
         if first_col > last_col or first_row > last_row:
             continue
         top, bottom = min(top, first_row), max(bottom, last_row)
@@ -122,10 +128,7 @@ def _draw_face(corners, depths, block, is_small, face, nearest, owner):
     if area == 0:
         return
     if area < 0:
-        area = -area
-        xb, xc = xc, xb
-        yb, yc = yc, yb
-        depth_b, depth_c = depth_c, depth_b
+        area, xb, yb, depth_b, xc, yc, depth_c = -area, xc, yc, depth_c, xb, yb, depth_b
     right_b, right_c = yc - ya, ya - yb
     down_b, down_c = xa - xc, xb - xa
     right_a, down_a = -right_b - right_c, -down_b - down_c
@@ -152,7 +155,7 @@ def _draw_face(corners, depths, block, is_small, face, nearest, owner):
 @njit(cache=True, nogil=True)
 def _lowered(right, down):
     """0 for an edge with the interior to its right, or below it if horizontal; 1 for the others."""
-    return np.int64((right << 32) + down <= 0)
+    return 1 - ((right > 0) | ((right == 0) & (down > 0)))
 
 
 @intrinsic

@@ -85,7 +85,9 @@ def import_pyrender() -> ModuleType:
 
         pyrender.OffscreenRenderer(1, 1).delete()
     except Exception as error:  # PyOpenGL fails with AttributeError, its own GLError or EGLError, and others
-        raise ImportError(f"the pyrender rasteriser cannot start ({type(error).__name__}: {error}); {remedy}") from error
+        raise ImportError(
+            f"the pyrender rasteriser cannot start ({type(error).__name__}: {error}); {remedy}"
+        ) from error
     return pyrender
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from synth.camera import project, to_camera
 from synth.dress import Dressed
-from synth.raster import Fragments, RasterConfig, rasterize
-from tmpglue import gather_fragments, interpolate
+from synth.labels import LABELLED_COVERAGE
+from synth.raster import Fragments, RasterConfig, gather_fragments, rasterize
 from synth.shade import SHADOW_NEAR_M, ground_shadow, sample_texture, shade
 
 SHADOW_SHRINK = 4
@@ -27,25 +27,24 @@ class Cameras:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Person:
-    """One person per picture, on its covered pixels.
+class Drawn:
+    """image (B, H, W, 3) linear RGB; iuv (B, H, W, 3) uint8; depth (B, H, W) metres, inf where nobody is."""
 
-    fragments: where; uv (N, 2) in the texture; surface (N,) uint8; surface_uv (N, 2); radiance (N, 3) linear RGB;
-    depth (B, H, W) metres, inf where nothing is.
-    """
-
-    fragments: Fragments
-    uv: Tensor
-    surface: Tensor
-    surface_uv: Tensor
-    radiance: Tensor
+    image: Tensor
+    iuv: Tensor
     depth: Tensor
 
 
-def render_person(
-    vertices: Tensor, normals: Tensor, dressed: Dressed, texture: Tensor, cameras: Cameras, config: RasterConfig
-) -> Person:
-    """Draw one dressed person in each of B poses.
+def draw_person(
+    background: Tensor,
+    vertices: Tensor,
+    normals: Tensor,
+    dressed: Dressed,
+    texture: Tensor,
+    cameras: Cameras,
+    config: RasterConfig,
+) -> Drawn:
+    """Draw one dressed person in each of B poses over backgrounds (B, H, W, 3) linear RGB.
 
     vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3) linear RGB float.
     """
@@ -53,27 +52,52 @@ def render_person(
     projected = pack(project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics))
     faces, first_face = pack_faces(dressed.faces, batch, num_vertices)
     visible = rasterize(projected, faces, first_face, cameras.height, cameras.width, config)
-    fragments = gather_fragments(visible, projected, faces)
-    own_face = fragments.face % len(dressed.faces)
-    attributes = interpolate(fragments.barycentric, dressed.corner.view(-1, 4), own_face[:, None] * 3 + torch.arange(3))
-    normal = interpolate(fragments.barycentric, pack(normals), faces[fragments.face])
-    radiance = sample_texture(texture, attributes[:, :2])
-    middle = vertices.mean(2)
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
-    towards_camera = torch.nn.functional.normalize(eye - middle, dim=1)
-    first = torch.searchsorted(fragments.image, torch.arange(batch + 1)).tolist()
-    for k in range(batch):
-        mine = slice(first[k], first[k + 1])
-        radiance[mine] = shade(radiance[mine], normal[mine], towards_camera[k], cameras.light[k])
-    return Person(
-        fragments=fragments,
-        uv=attributes[:, :2],
-        surface=dressed.surface[own_face],
-        surface_uv=attributes[:, 2:],
-        radiance=radiance,
-        depth=visible.depth,
+    towards_camera = torch.nn.functional.normalize(eye - vertices.mean(2), dim=1)
+    if not vertices.is_cpu:
+        fragments = gather_fragments(visible, projected, faces)
+        return draw_fragments(background, fragments, visible.depth, normals, dressed, texture, towards_camera, cameras)
+    from synth.draw_numba import draw_pixels
+
+    image, iuv = background.clone(), torch.zeros(*background.shape, dtype=torch.uint8)
+    arrays = (visible.face, visible.sample, visible.num_covered)
+    mesh = (dressed.faces, dressed.corner, dressed.surface, normals.contiguous(), texture)
+    draw_pixels(
+        *(a.numpy() for a in arrays),
+        config.supersampling,
+        projected.numpy(),
+        *(a.numpy() for a in (*mesh, towards_camera, cameras.light, image, iuv)),
     )
+    return Drawn(image=image, iuv=iuv, depth=visible.depth)
+
+
+def draw_fragments(
+    background: Tensor,
+    fragments: Fragments,
+    depth: Tensor,
+    normals: Tensor,
+    dressed: Dressed,
+    texture: Tensor,
+    towards_camera: Tensor,
+    cameras: Cameras,
+) -> Drawn:
+    """The torch twin of `draw_numba.draw_pixels`, for any device. towards_camera (B, 3) unit."""
+    own_face = fragments.face % len(dressed.faces)
+    attributes = torch.einsum("nk,nkc->nc", fragments.barycentric, dressed.corner[own_face])
+    corners = dressed.faces[own_face].long() + fragments.image[:, None] * normals.shape[2]
+    normal = torch.einsum("nk,nkc->nc", fragments.barycentric, pack(normals)[corners])
+    radiance = sample_texture(texture, attributes[:, :2])
+    image, iuv = background.clone(), background.new_zeros(background.shape, dtype=torch.uint8)
+    for k in range(len(background)):
+        mine = fragments.image == k
+        radiance[mine] = shade(radiance[mine], normal[mine], towards_camera[k], cameras.light[k])
+    at = (fragments.image, fragments.row, fragments.col)
+    image[at] = torch.lerp(background[at], radiance, fragments.coverage[:, None])
+    labelled = fragments.coverage >= LABELLED_COVERAGE
+    uv = (attributes[:, 2:] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    iuv[tuple(index[labelled] for index in at)] = torch.cat([dressed.surface[own_face][:, None], uv], 1)[labelled]
+    return Drawn(image=image, iuv=iuv, depth=depth)
 
 
 def pack(points: Tensor) -> Tensor:
@@ -86,15 +110,6 @@ def pack_faces(faces: Tensor, batch: int, num_vertices: int) -> tuple[Tensor, Te
     offset = torch.arange(batch, dtype=torch.int32, device=faces.device)[:, None, None] * num_vertices
     packed = (faces.to(torch.int32)[None] + offset).reshape(-1, 3)
     return packed, torch.arange(batch + 1, device=faces.device) * len(faces)
-
-
-def composite(background: Tensor, person: Person) -> Tensor:
-    """Lay people over backgrounds (B, H, W, 3) linear RGB by coverage. Returns a new (B, H, W, 3)."""
-    _, height, width, _ = background.shape
-    at = (person.fragments.image * height + person.fragments.row) * width + person.fragments.col
-    out = background.reshape(-1, 3).clone()
-    out[at] = torch.lerp(out.index_select(0, at), person.radiance, person.fragments.coverage[:, None])
-    return out.view(background.shape)
 
 
 def cast_shadow(

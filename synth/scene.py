@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from synth import seeding
@@ -36,10 +37,11 @@ def draw_scene(
     rng = seeding.generator(seed, index, "body")
     betas = sample_betas(anatomy.body, rng, feminine=outfit.feminine if outfit else None)
     rng = seeding.generator(seed, index, "motion")
+    legs = Legs.of(torch.from_numpy(anatomy.joints))
     if motions is None:
-        pose = sample_pose(rng, sample_gait(rng), carries=_burden(outfit), legs=Legs.of(anatomy.body.rest_joints()))
+        pose = sample_pose(rng, sample_gait(rng), carries=_burden(outfit), legs=legs)
     else:
-        pose = motions.sample_pose(rng)
+        pose = motions.sample_pose(rng, legs)
     yaw = sample_yaw(rng)
     return Scene(
         index=index,

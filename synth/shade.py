@@ -5,6 +5,10 @@ from torch import Tensor
 
 # What paving reflects of the light that falls on it.
 GROUND_ALBEDO = 0.25
+# A little wrap softens the terminator, as scattering in cloth and skin does.
+WRAP = 0.1
+# Glancing surfaces lose sky to their surroundings: folds and limbs read as round without traced occlusion.
+RIM = 0.72
 # Least depth of a shadow's vertices, metres: a long shadow may reach below the camera.
 SHADOW_NEAR_M = 0.3
 
@@ -28,11 +32,9 @@ def shade(albedo: Tensor, normal: Tensor, towards_camera: Tensor, light: Tensor)
     axes = torch.stack([towards_camera, sun_direction, torch.tensor([0.0, 1.0, 0.0])], 1)
     along = normal @ axes
     facing = along[:, 0]
-    sunward, up = (along[:, 1:] * torch.sign(facing)[:, None]).unbind(1)
-    # A little wrap softens the terminator as scattering in cloth and skin does.
-    sunlit = ((sunward + 0.1) / 1.1).clamp_min(0)
-    # Glancing surfaces lose sky to their surroundings: folds and limbs read as round without traced occlusion.
-    rim = 0.72 + 0.28 * facing.abs()
+    sunward, up = (along[:, 1:] * torch.where(facing < 0, -1.0, 1.0)[:, None]).unbind(1)
+    sunlit = ((sunward + WRAP) / (1 + WRAP)).clamp_min(0)
+    rim = RIM + (1 - RIM) * facing.abs()
     shares = torch.stack([sunlit, rim * (0.5 + 0.5 * up), rim * (0.5 - 0.5 * up)], 1)
     return albedo * (shares @ torch.stack([sun, sky, ground]))
 

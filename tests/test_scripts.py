@@ -1,0 +1,334 @@
+"""The scripts as a user meets them: set-up, demo and its page, tests, and what the checkout holds."""
+
+import html
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards.schema import MEMBERS
+from shards.table import Table
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
+TOP_LEVEL = set("pyproject.toml README.md LICENSE BENCHMARKS.md synth generative reid shards tests scripts".split())
+
+PYTHON = """#!/usr/bin/env bash
+# Stands for Python: makes an environment and installs into it in name only; everything else is the real thing.
+case "$*" in
+  "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  "-m pip --version") ;;
+  "-m pip install"*) printf '%s\\n' "$*" >>pip.log; exit "${PIP_EXIT:-0}" ;;
+  *) exec "REAL" "$@" ;;
+esac
+"""
+OLD_PYTHON = '#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.2" || exit 1\n'
+INSPECT = """
+<script>addEventListener("load", () => {
+  const painted = (e) => !e || !/, 0\\)$/.test(getComputedStyle(e).backgroundColor)
+  const ground = (e) => e ? (painted(e) ? getComputedStyle(e).backgroundColor : ground(e.parentElement)) : "none"
+  const hasText = (e) => [...e.childNodes].some((n) => n.nodeType == 3 && n.data.trim())
+  document.title = JSON.stringify({
+    pictures: [...document.images].map((i) => [i.alt, i.naturalWidth, i.naturalHeight, i.width, i.height]),
+    texts: [...document.body.querySelectorAll("*")].filter((e) => e.tagName != "SCRIPT" && hasText(e))
+      .map((e) => [e.textContent.slice(0, 40), getComputedStyle(e).color, ground(e)]),
+    overflow: document.documentElement.scrollWidth - innerWidth,
+  })
+})</script>
+"""
+
+
+def executable(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def checkout(folder: Path, *parts: str) -> Path:
+    """A copy of parts of this checkout."""
+    folder.mkdir()
+    for part in (*parts, "scripts", "pyproject.toml"):
+        source, copy = ROOT / part, folder / part
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    return folder
+
+
+def run(script: Path, *arguments: str, python: str | None = None, **extra: str) -> subprocess.CompletedProcess:
+    """Run a script of a copied checkout from a folder elsewhere; `python` is the text of every Python in PATH."""
+    root, bin_folder = script.parents[1], script.parents[1].with_suffix(".bin")
+    for name in ("python3.13", "python3.12", "python3.11", "python3"):
+        executable(bin_folder / name, python or PYTHON.replace("REAL", sys.executable))
+    path = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "PYTHON": "", **extra}
+    return subprocess.run(
+        [str(script), *arguments], cwd=root.parent, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which `scripts/demo.sh` has run for real, but for the installation. Not to be changed."""
+    root = checkout(tmp_path_factory.mktemp("demo") / "checkout", "shards", "synth")
+    result = run(root / "scripts" / "demo.sh")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return root
+
+
+@pytest.fixture(scope="session")
+def page(demo: Path) -> Path:
+    return demo / "out" / "demo" / "report.html"
+
+
+@pytest.fixture(scope="session")
+def report():
+    """`scripts/demo_report.py` as a module."""
+    spec = importlib.util.spec_from_file_location("demo_report", ROOT / "scripts" / "demo_report.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_parse_and_can_be_run(script: Path):
+    result = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert os.access(script, os.X_OK)
+
+
+def test_setup_installs_once_and_again_when_something_changed(tmp_path: Path):
+    root = checkout(tmp_path / "checkout")
+
+    def installs(*arguments: str, **extra: str) -> tuple[int, int]:
+        result = run(root / "scripts" / "setup.sh", *arguments, **extra)
+        return result.returncode, (root / "pip.log").read_text().count("\n")
+
+    assert installs(PIP_EXIT="1") == (1, 1)  # cut short: no marker, so the next run installs
+    assert installs() == (0, 2)
+    assert installs() == (0, 2)
+    assert installs("dev") == (0, 3)
+    assert installs("dev") == (0, 3)
+    assert (root / "pip.log").read_text().splitlines()[-1].endswith("--editable .[dev]")
+    with open(root / "pyproject.toml", "a") as file:
+        file.write("# changed\n")
+    assert installs("dev") == (0, 4)
+    assert installs() == (0, 4)  # the larger installation serves the smaller one
+    root = root.rename(tmp_path / "moved")
+    assert installs() == (0, 5)
+    (root / ".venv" / "bin" / "python").unlink()  # as after an upgrade of the Python it was made from
+    assert run(root / "scripts" / "setup.sh").returncode == 0
+    assert os.access(root / ".venv" / "bin" / "python", os.X_OK)
+
+
+def test_setup_without_a_fitting_python_says_so(tmp_path: Path):
+    root = checkout(tmp_path / "checkout")
+    result = run(root / "scripts" / "setup.sh", python=OLD_PYTHON)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Python >= 3.11 is needed, found: ")
+    assert "python3.12 (Python 3.10.2)" in result.stderr
+    assert not (root / ".venv").exists()
+    named = run(root / "scripts" / "setup.sh", PYTHON=str(tmp_path / "no python"))
+    assert f"{tmp_path / 'no python'} (none)" in named.stderr
+
+
+def test_tests_get_their_arguments_and_give_their_exit_code(tmp_path: Path):
+    root = checkout(tmp_path / "checkout")
+    for body, code in (("assert True", 0), ("assert False", 1)):
+        (root / "test_one.py").write_text(f"def test_one():\n    {body}\n")
+        result = run(root / "scripts" / "test.sh", "test_one.py", "-k", "one")
+        assert result.returncode == code, result.stdout + result.stderr
+        assert re.fullmatch(r"=+ 1 (passed|failed) in .+ =+", result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_ci_installs_what_is_missing_then_tests(tmp_path: Path, user: str):
+    root = checkout(tmp_path / "checkout", ".ci")
+    executable(root / "scripts" / "test.sh", '#!/bin/sh\necho "tested $*"\nexit 3\n')
+    tools = tmp_path / "checkout.bin"
+    executable(tools / "dpkg-query", '#!/bin/sh\n[ "$3" = chromium ] && exit 1\necho "install ok installed"\n')
+    executable(tools / "apt-get", '#!/bin/sh\necho "$*" >>apt.log\n')
+    executable(tools / "id", f"#!/bin/sh\necho {user}\n")
+    executable(tools / "sudo", '#!/bin/sh\necho sudo >>apt.log\nshift\nexec "$@"\n')
+    result = run(root / ".ci" / "run", "-q", CI="true")
+    assert (result.returncode, result.stdout) == (3, "tested -q\n")
+    lines = (root / "apt.log").read_text().splitlines()
+    assert [line for line in lines if line != "sudo"] == ["update -qq", "install -qq --no-install-recommends chromium"]
+    assert lines.count("sudo") == (0 if user == "0" else 2)
+
+
+def test_top_level_holds_what_it_should():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: what belongs to it is not known")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {name.split("/")[0] for name in names if (ROOT / name).exists() and not name.startswith(".")}
+    assert found <= TOP_LEVEL
+    assert TOP_LEVEL - found <= {"generative", "reid"}  # packages to come
+
+
+def test_demo_makes_what_it_names(demo: Path):
+    out = demo / "out" / "demo"
+    assert {path.name for path in out.iterdir()} == {"pit", "sheet.png", "person.glb", "report.html", "commands.txt"}
+    commands = (out / "commands.txt").read_text().splitlines()
+    assert [" ".join(line.split()[:4]) for line in commands[:2]] == ["python -m synth pit", "python -m shards verify"]
+    assert len(Table(out / "pit")) == 60
+    assert (out / "person.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_demo_again_goes_on_where_it_stopped(demo: Path, tmp_path: Path):
+    root = Path(shutil.copytree(demo, tmp_path / "checkout", copy_function=shutil.copy2))
+    shards = sorted((root / "out" / "demo" / "pit").glob("*.tar"))
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shards]
+    shards[1].unlink()
+    result = run(root / "scripts" / "demo.sh")
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shards]
+    assert [data for data, _ in after] == [data for data, _ in before]
+    assert [old == new for (_, old), (_, new) in zip(before, after, strict=True)] == [True, False, True]
+
+
+class Page(HTMLParser):
+    """Tags of a page, each with its attributes."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_report_stands_alone(page: Path):
+    tags = Page(page).tags
+    addresses = [values[name] for _, values in tags for name in ("src", "href", "srcset") if name in values]
+    assert len(addresses) > 100
+    assert [address[:40] for address in addresses if not address.startswith("data:")] == []
+    assert {tag for tag, _ in tags} & {"script", "iframe", "object", "embed", "video"} == set()
+    assert re.findall(r"url\(|@import", page.read_text()) == []
+    pictures = [values for tag, values in tags if tag == "img"]
+    assert all(len(values["alt"]) > 10 for values in pictures)
+
+
+def test_report_shows_the_set(page: Path, demo: Path):
+    table, text = Table(demo / "out" / "demo" / "pit"), html.unescape(page.read_text())
+    shown = {values["src"] for tag, values in Page(page).tags if tag == "img"}
+    from base64 import b64encode
+
+    for i in range(len(table)):
+        data = b64encode(table.read_members(i, ("image.jpg",))["image.jpg"]).decode()
+        assert f"data:image/jpeg;base64,{data}" in shown
+    for entry in table.manifest.shards:
+        assert entry.sha256 in text
+    for licence in table.manifest.licences:
+        assert licence in text
+    for command in (demo / "out" / "demo" / "commands.txt").read_text().splitlines():
+        assert command in text
+    assert all(member.values in text for field, member in MEMBERS.items() if field != "parts")
+
+
+def browse(page: Path, folder: Path, *, dark: bool, width: int) -> tuple[dict, list[str]]:
+    """What INSPECT finds on a page in headless Chromium, and the lines that it wrote to the console."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        assert "CI" not in os.environ, "chromium is needed: .ci/run installs it"
+        pytest.skip("chromium is not installed")
+    copy = folder / "page.html"
+    copy.write_text(page.read_text(encoding="utf-8") + INSPECT, encoding="utf-8")
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
+        "--v=0", f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=10000",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", copy.as_uri(),
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    title = re.search(r"<title>(.*?)</title>", result.stdout, re.DOTALL).group(1)
+    return json.loads(html.unescape(title)), [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`, 0..1. Source: WCAG 2.2."""
+    srgb = np.array([int(x) for x in re.findall(r"\d+", colour)[:3]]) / 255
+    return float(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 500)])
+def test_report_in_a_browser(page: Path, tmp_path: Path, dark: bool, width: int):
+    found, console = browse(page, tmp_path, dark=dark, width=width)
+    assert console == []
+    assert len(found["pictures"]) > 100
+    for alt, *sizes in found["pictures"]:
+        assert min(sizes) > 16, alt
+        natural, shown = sizes[0] / sizes[1], sizes[2] / sizes[3]
+        assert shown == pytest.approx(natural, rel=0.05), alt
+    assert found["overflow"] <= 0
+    assert (luminance(found["texts"][0][2]) < 0.1) == dark
+    for text, ink, paper in found["texts"]:
+        low, high = sorted((luminance(ink), luminance(paper)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, text
+
+
+def test_a_broken_page_is_noticed(tmp_path: Path):
+    bad = tmp_path / "bad.html"
+    bad.write_text('<p>text</p><img src="data:image/png;base64,AAAA" alt="none"><script>nonsense()</script>')
+    found, console = browse(bad, tmp_path, dark=False, width=800)
+    assert found["pictures"][0][1] == 0
+    assert "nonsense is not defined" in console[0]
+
+
+def test_a_damaged_set_gives_no_report(demo: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(demo / "out" / "demo" / "pit", tmp_path / "pit"))
+    shard = sorted(folder.glob("*.tar"))[1]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    command = [sys.executable, str(ROOT / "scripts" / "demo_report.py"), str(folder), "--out", str(tmp_path / "r.html")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert shard.name in result.stderr
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_headings_and_places_agree_with_the_cameras(demo: Path, report):
+    table, seen = Table(demo / "out" / "demo" / "pit"), set()
+    for i in range(len(table)):
+        meta = table.read(i, ("meta",))["meta"]
+        world_to_camera = np.array(meta.rendered["world_to_camera"])
+        yaw_rad = meta.rendered["yaw_rad"]
+        facing = world_to_camera[:3, :3] @ [math.sin(yaw_rad), 0, math.cos(yaw_rad)]  # x right, z away from the camera
+        heading = report.heading(meta)
+        seen.add(heading)
+        side = {"to the right": facing[0], "to the left": -facing[0], "towards the camera": -facing[2]}
+        assert side.get(heading, facing[2]) > 0.4
+        height_m, distance_m = report.camera_place(meta)
+        centre = world_to_camera @ [0, height_m, 0, 1]
+        assert np.linalg.norm(centre[:3]) == pytest.approx(distance_m, rel=1e-4)
+        assert 1.5 < height_m < 6
+    assert seen == set(report.HEADINGS)
+
+
+def test_bars_count_keypoints_and_parts(demo: Path, report):
+    table = Table(demo / "out" / "demo" / "pit")
+    samples = [table[i] for i in range(8)]
+    bars = report.visibility_bars([sample.meta for sample in samples])
+    ankle = bars[15]
+    seen = sum(sample.meta.keypoints[15][2] == 2 for sample in samples)
+    assert (ankle.label, ankle.shares[0]) == ("left ankle", seen / 8)
+    assert all(sum(bar.shares) == pytest.approx(1) for bar in bars)
+    parts = report.part_bars([sample.iuv for sample in samples])
+    head = sum(np.isin(sample.iuv[..., 0], (23, 24)).sum() for sample in samples)
+    body = sum((sample.iuv[..., 0] > 0).sum() for sample in samples)
+    assert (parts[0].label, parts[0].value) == ("head", f"{head / body:.0%}")
