@@ -54,7 +54,7 @@ fi
 
 if ! is_installed "${markers[@]}"; then
   printf 'Installing into .venv (PyTorch is large: a minute or two, more on a slow network) ...\n' >&2
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}" ||
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".${extra:+[$extra]}" ||
     fail "the installation stopped, see above; the same command goes on with it"
   state >"${markers[0]}"
   printf 'Installed in %d s\n' "$SECONDS" >&2

@@ -20,10 +20,10 @@ from shards.schema import EXTENSIONS, MEMBERS, Codec, Field, Sample, ShardError,
 
 MIN_QUALITY = 90
 TEXTURE_QUALITY = 95
-LABEL_LEVEL = 3
-"""Compression of `iuv` and `parts`: a quarter smaller than level 1 at the same cost; from 4 on the time grows."""
-TEXTURE_LEVEL = 1
-"""Compression of `texture`: level 3 takes twice the time for a tenth of the size."""
+PNG_LEVEL = 1
+"""Compression of pictures: level 3 takes twice the time for a tenth of the size."""
+LABEL_STRATEGY = zlib.Z_RLE
+"""Compression of `iuv` and `parts`, which change slowly or not at all: runs alone are faster and smaller."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Chroma = Literal["444", "420"]
@@ -65,10 +65,10 @@ def encode_jpeg(array: np.ndarray, *, quality: int = 95, chroma: Chroma = "444")
     )
 
 
-def encode_png(array: np.ndarray, *, level: int = LABEL_LEVEL) -> bytes:
-    """array (H, W, 3) or (H, W) uint8 as PNG, without loss; level 0..9 is zlib's."""
+def encode_png(array: np.ndarray, *, level: int = PNG_LEVEL, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
+    """array (H, W, 3) or (H, W) uint8 as PNG, without loss; level 0..9 and strategy are zlib's."""
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=level)
+    Image.fromarray(array).save(buffer, "PNG", compress_level=level, compress_type=strategy)
     return buffer.getvalue()
 
 
@@ -110,7 +110,9 @@ def encode_sample(
             case "json":
                 members[extension] = encode_meta(value)
             case "png":
-                members[extension] = encode_png(value, level=TEXTURE_LEVEL if field == "texture" else LABEL_LEVEL)
+                members[extension] = encode_png(
+                    value, strategy=zlib.Z_DEFAULT_STRATEGY if field == "texture" else LABEL_STRATEGY
+                )
             case "jpeg" if field == "texture":
                 members[extension] = encode_jpeg(value, quality=max(quality, TEXTURE_QUALITY))
             case "jpeg":

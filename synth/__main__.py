@@ -35,20 +35,29 @@ class SourceFolders:
     texture_licence: str = ""
     """Licence of these textures, recorded with every sample."""
 
-    def open(self) -> Sources:
-        """Index the folders. Raises FileNotFoundError or ValueError for what is missing or does not fit."""
+    def open(self, config: PitConfig) -> Sources:
+        """Index the folders for pictures of the config's size. Raises FileNotFoundError or ValueError for what is missing or does not fit."""
         if (self.coco is None) != (self.coco_annotations is None):
             raise ValueError("COCO backgrounds need both --coco FOLDER and --coco-annotations JSON")
-        backgrounds = ProceduralBackgrounds() if self.coco is None else CocoBackgrounds.open(self.coco, self.coco_annotations)
+        backgrounds = (
+            ProceduralBackgrounds() if self.coco is None else CocoBackgrounds.open(self.coco, self.coco_annotations, aspect=config.width / config.height)
+        )
         return Sources(
             backgrounds=backgrounds,
             motions=None if self.motions is None else MotionLibrary.from_folder(self.motions),
             textures=None if self.textures is None else TextureFolder.from_folder(self.textures, self.texture_licence),
         )
 
-    def record(self) -> dict:
-        """What of the folders belongs into a set's manifest: their names, not where they lie."""
-        return {name: str(getattr(self, name).name) for name in ("coco", "motions", "textures") if getattr(self, name)}
+    def record(self, sources: Sources) -> dict:
+        """What of the folders fixes a set's content: names and counts, not where they lie."""
+        record: dict = {}
+        if isinstance(sources.backgrounds, CocoBackgrounds):
+            record["coco"] = {"annotations": self.coco_annotations.name, "num_images": len(sources.backgrounds.names)}
+        if sources.motions is not None:
+            record["motions"] = {"folder": self.motions.name, "num_frames": sources.motions.num_frames}
+        if sources.textures is not None:
+            record["textures"] = {"folder": self.textures.name, "num_textures": len(sources.textures.paths)}
+        return record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +82,7 @@ class Pit:
         """Returns the exit code."""
         if self.samples_per_shard < 1:
             raise ValueError(f"--samples-per-shard must be at least 1, got {self.samples_per_shard}")
-        sources = self.sources.open()
+        sources = self.sources.open(self.config)
         num_shards = -(-self.config.num_samples // self.samples_per_shard)
         make_shard = PitShards(config=self.config, samples_per_shard=self.samples_per_shard, sources=sources)
         config = {"command": "pit", **asdict(self.config), "samples_per_shard": self.samples_per_shard}
@@ -85,7 +94,7 @@ class Pit:
                 name="pit",
                 num_shards=num_shards,
                 make_shard=make_shard,
-                config={**config, "sources": self.sources.record()},
+                config={**config, "sources": self.sources.record(sources)},
                 licences=licences(self.config, sources),
                 num_workers=self.workers,
                 overwrite=self.overwrite,
@@ -138,7 +147,7 @@ class Preview:
         """Returns the exit code."""
         if self.num < 1:
             raise ValueError(f"--num must be at least 1, got {self.num}")
-        sources, samples, per = self.sources.open(), [], self.config.samples_per_texture
+        sources, samples, per = self.sources.open(self.config), [], self.config.samples_per_texture
         with progress_bar("preview", self.num) as progress:
             for group in range(self.num):
                 for encoded in render_group(self.config, group, range(group * per, group * per + 1), sources):
@@ -169,7 +178,7 @@ class ExportPerson:
 
     def run(self) -> int:
         """Returns the exit code."""
-        export_person(self.config, self.index, self.sources.open(), self.out)
+        export_person(self.config, self.index, self.sources.open(self.config), self.out)
         num_bytes = self.out.stat().st_size
         if self.json:
             write_json({"out": str(self.out), "num_bytes": num_bytes})

@@ -79,13 +79,22 @@ def _piece(anatomy: Anatomy, rest, faces, square, patch: str, weights, direction
     # No surface: u = 1 marks a carried thing in the IUV map.
     corner[..., 2] = 1
     surface = np.zeros(len(faces), np.uint8)
-    return Mesh(rest=rest.astype(np.float32), weights=weights, directions=directions, faces=faces, corner=corner, surface=surface)
+    return Mesh(
+        rest=rest.astype(np.float32),
+        weights=weights,
+        directions=directions,
+        faces=faces,
+        corner=corner,
+        surface=surface,
+    )
 
 
 def _box(centre: NDArray, size: NDArray, roundness: float = 0.35) -> tuple[NDArray, NDArray, NDArray]:
     """A rounded box: vertices (N, 3), faces (F, 3), and each vertex's place (N, 2) on its front."""
     rows, columns = 11, 16
-    latitude, longitude = np.meshgrid(np.linspace(-np.pi / 2, np.pi / 2, rows), np.arange(columns) / columns * 2 * np.pi, indexing="ij")
+    latitude, longitude = np.meshgrid(
+        np.linspace(-np.pi / 2, np.pi / 2, rows), np.arange(columns) / columns * 2 * np.pi, indexing="ij"
+    )
 
     def power(value):
         return np.sign(value) * np.abs(value) ** roundness
@@ -210,11 +219,26 @@ def _handbag(anatomy: Anatomy, accessory: Accessory) -> list[Mesh]:
     weights, directions = _rigid(anatomy, len(rest), {joint: 1.0}, like)
     meshes = [_piece(anatomy, rest, faces, square, "bag", weights, directions)]
     for offset in (-0.02, 0.02):
-        corners = np.array([[drop + 0.02, -0.03 + offset, -0.09 * size], [0.02, -0.03, 0.0], [drop + 0.02, -0.03 + offset, 0.09 * size]])
+        corners = np.array(
+            [
+                [drop + 0.02, -0.03 + offset, -0.09 * size],
+                [0.02, -0.03, 0.0],
+                [drop + 0.02, -0.03 + offset, 0.09 * size],
+            ]
+        )
         path = _spline(hand + corners * [sign, 1, 1], 14)
         ribbon = _ribbon(anatomy, path, np.tile([0.0, 1.0, 0.0], (14, 1)), 0.022 * size, soft=False)
         weights, directions = _rigid(anatomy, len(ribbon.rest), {joint: 1.0}, like)
-        meshes.append(Mesh(rest=ribbon.rest, weights=weights, directions=directions, faces=ribbon.faces, corner=ribbon.corner, surface=ribbon.surface))
+        meshes.append(
+            Mesh(
+                rest=ribbon.rest,
+                weights=weights,
+                directions=directions,
+                faces=ribbon.faces,
+                corner=ribbon.corner,
+                surface=ribbon.surface,
+            )
+        )
     return meshes
 
 
@@ -242,5 +266,3 @@ def _cap(anatomy: Anatomy, outfit: Outfit) -> list[Mesh]:
     weights, directions = _rigid(anatomy, len(rest), {HEAD: 1.0}, int(anatomy.body.face_keypoints[0]))
     place = np.stack([turn / 2 + 0.5, reach], 1)
     return [crown, _piece(anatomy, rest, grid_faces(4, 11, closed=False), place, "trim", weights, directions)]
-
-

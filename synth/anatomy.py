@@ -128,7 +128,9 @@ def build_anatomy(body: Body) -> Anatomy:
     position = atlas.points.position
     ground_y, crown_y = float(position[:, 1].min()), float(position[:, 1].max())
     # The lowest place on the body's mid-line, above the knees.
-    middle = (np.abs(position[:, 0]) < 0.012) & (position[:, 1] > joints[KNEE, 1]) & (position[:, 1] < joints[HIP, 1] + 0.1)
+    middle = (
+        (np.abs(position[:, 0]) < 0.012) & (position[:, 1] > joints[KNEE, 1]) & (position[:, 1] < joints[HIP, 1] + 0.1)
+    )
     crotch_y = float(position[middle, 1].min())
     hip_y, neck_y = float(joints[HIP, 1]), float(joints[NECK, 1])
     armpit_y = float(joints[SHOULDER, 1]) - 0.075
@@ -279,7 +281,9 @@ def _reach(points: NDArray, *, hull: bool, mid_line: bool) -> Reach:
     radius = _fill_round(radius)
     if hull:
         radius = np.stack([_hull_radius(r) for r in radius])
-    return Reach(start=start, centre=centre, radius=ndimage.gaussian_filter(radius, (1.0, 1.0), mode=("nearest", "wrap")))
+    return Reach(
+        start=start, centre=centre, radius=ndimage.gaussian_filter(radius, (1.0, 1.0), mode=("nearest", "wrap"))
+    )
 
 
 def _fill_round(radius: NDArray) -> NDArray:

@@ -86,13 +86,15 @@ def pose_vertices(
     rest_joints = shaped[:, :, :NUM_JOINTS].transpose(1, 2)
     if directions.shape[2] > body.num_shapes:
         # Joints follow the shape alone.
-        rest_joints = rest[:NUM_JOINTS] + torch.einsum("ncd,bd->bnc", directions[:NUM_JOINTS, :, : body.num_shapes], betas)
+        rest_joints = rest[:NUM_JOINTS] + torch.einsum(
+            "ncd,bd->bnc", directions[:NUM_JOINTS, :, : body.num_shapes], betas
+        )
     joints, transforms = batch_rigid_transform(rotations, rest_joints, body.parents, dtype=pose.dtype)
     blended = transforms[:, :, :3].reshape(len(pose), NUM_JOINTS, 12).transpose(1, 2) @ weights[NUM_JOINTS:].T
     x, y, z = shaped[:, None, :, NUM_JOINTS:].unbind(2)
-    columns = blended.reshape(len(pose), 3, 4, -1)
-    vertices = columns[:, :, 0] * x + columns[:, :, 1] * y + columns[:, :, 2] * z + columns[:, :, 3]
-    turned = columns[:, :, 0] * normals[:, 0] + columns[:, :, 1] * normals[:, 1] + columns[:, :, 2] * normals[:, 2]
+    to_x, to_y, to_z, moved = blended.reshape(len(pose), 3, 4, -1).unbind(2)
+    vertices = torch.addcmul(moved, to_x, x).addcmul_(to_y, y).addcmul_(to_z, z)
+    turned = (to_x * normals[:, 0]).addcmul_(to_y, normals[:, 1]).addcmul_(to_z, normals[:, 2])
     return vertices, turned, joints
 
 
@@ -116,7 +118,10 @@ def pose_body(body: Body, betas: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
 
 def rest_height_m(body: Body, betas: Tensor) -> Tensor:
     """Standing height (B,) of betas (B, S), metres, barefoot."""
-    y = body.template[:, 1] + betas @ body.directions[:, 1, : body.num_shapes].T
+    # Crown and soles stay crown and soles whatever the shape.
+    rest = body.template[:, 1]
+    ends = torch.nonzero((rest > rest.max() - 0.04) | (rest < rest.min() + 0.04))[:, 0]
+    y = rest[ends] + betas @ body.directions[ends, 1, : body.num_shapes].T
     return y.amax(1) - y.amin(1)
 
 
@@ -173,7 +178,9 @@ def _licensed(path: Path) -> Body:
         raise ValueError(f"{path}: not an SMPL model, missing {sorted(missing)}")
     num_vertices = len(arrays["v_template"])
     if num_vertices != 6890:
-        raise ValueError(f"{path}: SMPL has 6,890 vertices, this file has {num_vertices:,}; SMPL-H and SMPL-X are not read")
+        raise ValueError(
+            f"{path}: SMPL has 6,890 vertices, this file has {num_vertices:,}; SMPL-H and SMPL-X are not read"
+        )
     uv, face_uv = _read_uv_obj(objs[0], np.asarray(arrays["f"]).astype(np.int64))
     return _assemble(
         arrays,
@@ -291,6 +298,8 @@ def _read_uv_obj(path: Path, faces: NDArray[np.int64]) -> tuple[NDArray[np.float
             by_face[frozenset(v for v, _ in pairs)] = dict(pairs)
     missing = [i for i, face in enumerate(faces.tolist()) if frozenset(face) not in by_face]
     if missing:
-        raise ValueError(f"{path}: {len(missing)} of the model's {len(faces)} faces are not in it, first face {missing[0]}")
+        raise ValueError(
+            f"{path}: {len(missing)} of the model's {len(faces)} faces are not in it, first face {missing[0]}"
+        )
     face_uv = np.array([[by_face[frozenset(face)][v] for v in face] for face in faces.tolist()], np.int64)
     return np.array(uv, np.float32), face_uv

@@ -76,7 +76,9 @@ def world_to_camera(placement: Placement) -> NDArray[np.float64]:
     position = np.array([0.0, placement.height_m, placement.distance_m])
     aim = np.array([0.0, 0.9, 0.0]) - position
     pitch = np.arctan2(-aim[1], placement.distance_m) + placement.tilt_rad
-    forward = np.array([np.sin(placement.pan_rad) * np.cos(pitch), -np.sin(pitch), -np.cos(placement.pan_rad) * np.cos(pitch)])
+    forward = np.array(
+        [np.sin(placement.pan_rad) * np.cos(pitch), -np.sin(pitch), -np.cos(placement.pan_rad) * np.cos(pitch)]
+    )
     right = np.cross(forward, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)

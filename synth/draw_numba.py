@@ -14,9 +14,22 @@ from synth.shade import GROUND_ALBEDO, RIM, WRAP
 STEPS = SUBSAMPLE_STEPS
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def draw_pixels(
-    face, sample, num_covered, supersampling, projected, faces, corner, surface, normals, texture, towards, light, image, iuv
+    face,
+    sample,
+    num_covered,
+    supersampling,
+    projected,
+    faces,
+    corner,
+    surface,
+    normals,
+    texture,
+    towards,
+    light,
+    image,
+    iuv,
 ):
     """Shade the covered pixels into image (B, H, W, 3) linear RGB and iuv (B, H, W, 3) uint8, both in place.
 
@@ -24,7 +37,12 @@ def draw_pixels(
     (B * N, 3) pixels and depth; faces (F, 3) of one mesh, corner (F, 3, 4), surface (F,); normals (B, 3, N);
     texture (S, S, 3) linear RGB; towards (B, 3) unit, to the camera; light (B, 9) as in `synth.shade.shade`.
     """
-    num_vertices, shares = normals.shape[2], np.float32(supersampling * supersampling)
+    num_vertices, share = normals.shape[2], np.float32(1 / (supersampling * supersampling))
+    # Where each sample of a pixel lies, in steps from the pixel's corner.
+    along = np.arange(supersampling * supersampling)
+    step_x = along % supersampling * STEPS + STEPS // 2
+    step_y = along // supersampling * STEPS + STEPS // 2
+    pixel = supersampling * STEPS
     for b in range(face.shape[0]):
         first = b * len(faces)
         for r in range(face.shape[1]):
@@ -32,11 +50,10 @@ def draw_pixels(
                 if face[b, r, c] < 0:
                     continue
                 own, place = face[b, r, c] - first, sample[b, r, c]
-                at_x = (c * supersampling + place % supersampling) * STEPS + STEPS // 2
-                at_y = (r * supersampling + place // supersampling) * STEPS + STEPS // 2
                 i, j, k = faces[own, 0], faces[own, 1], faces[own, 2]
-                w0, w1, w2 = locate(projected, b * num_vertices, i, j, k, supersampling * STEPS, at_x, at_y)
-                coverage = num_covered[b, r, c] / shares
+                at_x, at_y = np.float64(c * pixel + step_x[place]), np.float64(r * pixel + step_y[place])
+                w0, w1, w2 = locate(projected, b * num_vertices, i, j, k, np.float32(pixel), at_x, at_y)
+                coverage = num_covered[b, r, c] * share
                 u = w0 * corner[own, 0, 0] + w1 * corner[own, 1, 0] + w2 * corner[own, 2, 0]
                 v = w0 * corner[own, 0, 1] + w1 * corner[own, 1, 1] + w2 * corner[own, 2, 1]
                 sunlit, from_sky, from_ground = exposure(normals, b, i, j, k, w0, w1, w2, towards, light)
@@ -56,7 +73,7 @@ def draw_pixels(
 
 
 # Views of arrays cost more than the arithmetic here, hence scalars in and out.
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def locate(projected, first, i, j, k, scale, at_x, at_y):
     """Perspective-correct weights of a sample at whole steps (at_x, at_y), as `synth.raster.locate_samples`."""
     x0, y0 = np.rint(projected[first + i, 0] * scale) - at_x, np.rint(projected[first + i, 1] * scale) - at_y
@@ -68,14 +85,14 @@ def locate(projected, first, i, j, k, scale, at_x, at_y):
         w0, w1, w2 = -w0, -w1, -w2
     if area == 0:
         w0, w1, w2 = 1.0, 1.0, 1.0
-    w0 = max(w0, 0.0) / projected[first + i, 2]
-    w1 = max(w1, 0.0) / projected[first + j, 2]
-    w2 = max(w2, 0.0) / projected[first + k, 2]
+    # w / z, with the three divisions multiplied out.
+    z0, z1, z2 = projected[first + i, 2], projected[first + j, 2], projected[first + k, 2]
+    w0, w1, w2 = max(w0, 0.0) * (z1 * z2), max(w1, 0.0) * (z0 * z2), max(w2, 0.0) * (z0 * z1)
     whole = 1 / (w0 + w1 + w2)
     return np.float32(w0 * whole), np.float32(w1 * whole), np.float32(w2 * whole)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def texel(size, u, v):
     """First texel and shares of the next one, for a bilinear look-up as `synth.shade.sample_texture`."""
     last = np.float32(size - 1)
@@ -85,7 +102,7 @@ def texel(size, u, v):
     return x0, y0, np.float32(x - x0), np.float32(y - y0)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def exposure(normals, b, i, j, k, w0, w1, w2, towards, light):
     """How much of sun, sky and ground light a surface point takes, as `synth.shade.shade`."""
     x = w0 * normals[b, 0, i] + w1 * normals[b, 0, j] + w2 * normals[b, 0, k]

@@ -195,7 +195,11 @@ def _wrap(anatomy: Anatomy, kind: str) -> Wrap:
     head = float(anatomy.joints[HEAD, 1])
     match kind:
         case "skirt":
-            along, columns, closed = np.arange(anatomy.waist_y + 0.02, anatomy.ground_y + 0.06, -0.022), NUM_ANGLES, True
+            along, columns, closed = (
+                np.arange(anatomy.waist_y + 0.02, anatomy.ground_y + 0.06, -0.022),
+                NUM_ANGLES,
+                True,
+            )
             angle, surfaces = (np.arange(columns) + 0.5) / columns * 2 * np.pi - np.pi, TORSO_AND_LEGS
         case "hair":
             along, columns, closed = np.arange(anatomy.crown_y - 0.05, head - 0.55, -0.022), 25, False
@@ -348,5 +352,3 @@ def covered_by_hair(anatomy: Anatomy, hair: Hair, points: Points) -> NDArray:
     on_trunk = np.isin(points.surface, TRUNK_AND_HEAD)
     field = np.minimum.reduce([position[:, 1] - bottom, width - np.abs(position[:, 0]), around])
     return np.where(on_trunk, field, -1.0)
-
-

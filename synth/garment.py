@@ -96,7 +96,13 @@ def lower_field(anatomy: Anatomy, lower: Lower, points: Points) -> NDArray:
 def shoe_field(anatomy: Anatomy, outfit: Outfit, points: Points) -> NDArray:
     """Signed distance (N,) to the top line of the shoe; low shoes leave the ankle free and dip at the instep."""
     ankle = anatomy.joints[ANKLE]
-    return ankle[1] - 0.012 + outfit.shaft_m + 0.02 * (outfit.shaft_m < 0.05) * (points.position[:, 2] < ankle[2]) - points.position[:, 1]
+    return (
+        ankle[1]
+        - 0.012
+        + outfit.shaft_m
+        + 0.02 * (outfit.shaft_m < 0.05) * (points.position[:, 2] < ankle[2])
+        - points.position[:, 1]
+    )
 
 
 def hair_field(anatomy: Anatomy, hair: Hair, points: Points) -> NDArray:
@@ -107,7 +113,9 @@ def hair_field(anatomy: Anatomy, hair: Hair, points: Points) -> NDArray:
     nape, ear, brow = head[1] - 0.15 * size, head[1] + 0.35 * size, head[1] + 0.74 * size
     face = anatomy.vertices.position[anatomy.body.face_keypoints[0], 2]
     forward = (z - head[2]) / (face - head[2])
-    line = np.interp(forward, [-1.0, -0.25, 0.10, 0.38, 0.46, 1.2], [nape, nape, ear - 0.25 * size, ear, brow, brow + 0.04 * size])
+    line = np.interp(
+        forward, [-1.0, -0.25, 0.10, 0.38, 0.46, 1.2], [nape, nape, ear - 0.25 * size, ear, brow, brow + 0.04 * size]
+    )
     line = line + np.where(forward > 0.4, 0.9 * np.maximum(np.abs(x) - 0.35 * size, 0), 0)
     return np.where(np.isin(points.surface, [23, 24]), y - line, y - nape - 1.0)
 
@@ -123,7 +131,9 @@ def drape(reach: Reach, *, ease_m: float, top: float, cling_per_m: float, flare:
 
 
 def upper_drape(anatomy: Anatomy, upper: Upper) -> NDArray:
-    return drape(anatomy.trunk, ease_m=upper.ease_m, top=anatomy.armpit_y, cling_per_m=upper.cling_per_m, flare=upper.flare)
+    return drape(
+        anatomy.trunk, ease_m=upper.ease_m, top=anatomy.armpit_y, cling_per_m=upper.cling_per_m, flare=upper.flare
+    )
 
 
 def skirt_drape(anatomy: Anatomy, lower: Lower) -> NDArray:
@@ -135,7 +145,9 @@ def upper_offset(anatomy: Anatomy, upper: Upper, points: Points) -> NDArray[np.f
     position, normal = points.position, points.normal
     side = np.sign(position[:, 0])
     shoulder_x = float(anatomy.joints[SHOULDER, 0])
-    on_arm = smoothstep(shoulder_x - 0.03, shoulder_x + 0.05, np.abs(position[:, 0])) * (position[:, 1] > anatomy.waist_y)
+    on_arm = smoothstep(shoulder_x - 0.03, shoulder_x + 0.05, np.abs(position[:, 0])) * (
+        position[:, 1] > anatomy.waist_y
+    )
     below = smoothstep(anatomy.armpit_y + 0.09, anatomy.armpit_y - 0.02, position[:, 1])
 
     radius, angle = trunk_polar(anatomy, points)

@@ -153,7 +153,12 @@ class Pictures:
 
 
 def render_scenes(
-    config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene], backgrounds: Backgrounds
+    config: PitConfig,
+    anatomy: Anatomy,
+    dressed: Dressed,
+    texture: torch.Tensor,
+    scenes: list[Scene],
+    backgrounds: Backgrounds,
 ) -> Pictures:
     """Pictures and labels of scenes (B) of one outfit."""
     vertices, normals, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
@@ -188,7 +193,9 @@ def render_scenes(
     )
 
 
-def render_aligned(config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene]) -> NDArray[np.uint8]:
+def render_aligned(
+    config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene]
+) -> NDArray[np.uint8]:
     """The same people in a fixed frontal pose before a grey wall in even light, (B, H, W, 3) uint8."""
     pose = aligned_pose(Legs.of(torch.from_numpy(anatomy.joints)))
     vertices, normals, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))

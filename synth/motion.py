@@ -2,8 +2,8 @@
 
 A pose is (72,) float32: 24 joints x axis-angle, radians, root first, relative to the T-pose (Loper et al. 2015). The
 root only wobbles about facing +z; where a person walks to is the scene's affair (`heading_rotation`). Legs are set
-segment by segment in the upright frame, so that the pelvis moves without dragging the feet along. Arms are written
-for the left side and mirrored.
+segment by segment in the upright frame, so that the pelvis moves without dragging the feet along. What arms do is in
+`synth.arms`.
 
 Angles follow published normal data: walking Winter 1991 (The Biomechanics and Motor Control of Human Gait, natural
 cadence), jogging Novacheck 1998 (The biomechanics of running), pelvis, arms and rate Perry & Burnfield 2010 (Gait
@@ -18,29 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synth.body import JOINTS, NUM_JOINTS
+from synth.arms import REACHES, Activity, Carries, Hold, hang_arm, reach, sample_holds, swing_arm
+from synth.body import NUM_JOINTS
+from synth.rotation import (
+    ANKLE,
+    ELBOW,
+    FOOT,
+    HEAD,
+    HIP,
+    IDENTITY,
+    KNEE,
+    NECK,
+    PELVIS,
+    SHOULDER,
+    SPINE,
+    Quaternion,
+    about_x,
+    about_y,
+    about_z,
+    chain,
+    inverse,
+    mirror,
+    place,
+    rotation_vector,
+    rotation_vectors,
+)
 
-Activity = Literal["walk", "stand", "carry", "phone", "turn", "jog"]
-Carries = Literal[
-    "none", "handbag_left", "handbag_right", "elbow_bag_left", "elbow_bag_right", "shoulder_bag_left",
-    "shoulder_bag_right", "backpack",
-]  # fmt: skip
-Hold = Literal[
-    "swing", "rest", "straight", "elbow", "strap", "ear", "screen", "box", "pocket", "akimbo", "over", "under"
-]  # fmt: skip
 ACTIVITY_WEIGHTS: dict[Activity, float] = {
     "walk": 0.62, "stand": 0.14, "carry": 0.09, "phone": 0.08, "turn": 0.05, "jog": 0.02
 }  # fmt: skip
-
-Quaternion = tuple[float, float, float, float]  # w, x, y, z
-IDENTITY: Quaternion = (1.0, 0.0, 0.0, 0.0)
-PELVIS, SPINE, NECK, HEAD = 0, (3, 6, 9), 12, 15
-# Left joints; the right one follows each.
-HIP, KNEE, ANKLE, FOOT, COLLAR, SHOULDER, ELBOW, WRIST, HAND = (
-    JOINTS.index(f"left_{name}")
-    for name in ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist", "hand")
-)  # fmt: skip
-UPPER_ARM_M, FOREARM_M = 0.263, 0.233  # of the mean body; reaches scale with the person as its bones do
 
 # Fourier coefficients in degrees, harmonics 0..5 of cos then 1..5 of sin of the phase, for hip flexion, knee flexion
 # and ankle dorsiflexion. Fitted to the published curves' key values; residuals below 0.5 (walk) and 0.8 (jog) degrees.
@@ -136,32 +142,6 @@ class Pose:
     holds: tuple[Hold, Hold] | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reach:
-    """A hand brought somewhere. wrist: from the left shoulder, metres, in the trunk's axes; elbow: the side it points
-    to; pronation_deg: turn of the forearm; wrist_deg, fingers_deg: flexion (palmwards) of hand and fingers.
-    """
-
-    wrist: tuple[float, float, float]
-    elbow: tuple[float, float, float]
-    pronation_deg: float = 0.0
-    wrist_deg: float = 0.0
-    fingers_deg: float = 30.0
-
-
-REACHES: dict[Hold, Reach] = {
-    "elbow": Reach(wrist=(0.01, -0.17, 0.23), elbow=(0.2, -1.0, -0.6), pronation_deg=-20, fingers_deg=40),
-    "strap": Reach(wrist=(0.02, -0.13, 0.17), elbow=(0.25, -1.0, -0.3), wrist_deg=35, fingers_deg=45),
-    "ear": Reach(wrist=(0.01, 0.13, 0.10), elbow=(0.4, -1.0, 0.5), pronation_deg=10, fingers_deg=15),
-    "screen": Reach(wrist=(-0.08, -0.19, 0.28), elbow=(0.3, -1.0, -0.4), pronation_deg=-60, fingers_deg=35),
-    "box": Reach(wrist=(-0.02, -0.29, 0.28), elbow=(0.4, -0.8, -0.6), pronation_deg=-40, fingers_deg=20),
-    "pocket": Reach(wrist=(0.095, -0.43, 0.04), elbow=(0.5, 0.0, -1.0)),
-    "akimbo": Reach(wrist=(0.12, -0.32, 0.04), elbow=(1.0, 0.0, -0.5), wrist_deg=-20),
-    "over": Reach(wrist=(-0.25, -0.20, 0.22), elbow=(0.7, -1.0, 0.1)),
-    "under": Reach(wrist=(-0.25, -0.25, 0.19), elbow=(0.7, -1.0, 0.0)),
-}
-
-
 def sample_gait(rng: np.random.Generator) -> Gait:
     """The gait of one adult. Spreads after Perry & Burnfield 2010, bounded so that every draw is a possible person."""
 
@@ -193,8 +173,8 @@ def gait_pose(gait: Gait, phase: float, legs: Legs = OPEN_LEGS) -> NDArray[np.fl
     """The walking pose (72,) at phase (any real, period 1) of the stride, arms swinging free."""
     joints = _stride(gait, phase, legs, jogging=False)
     for side in (0, 1):
-        _swing_arm(joints, gait, phase, side, jogging=False)
-    return _rotation_vectors(joints)
+        _swing_freely(joints, gait, phase, side, jogging=False)
+    return rotation_vectors(joints)
 
 
 def sample_pose(
@@ -219,17 +199,26 @@ def sample_pose(
     phase = float(rng.random()) if strides else None
     jogging = activity == "jog"
     joints = _stand(rng, gait, legs) if phase is None else _stride(gait, phase, legs, jogging=jogging)
-    holds = _sample_holds(rng, activity, carries, strides)
+    holds = sample_holds(rng, activity, carries, strides)
     for side, hold in enumerate(holds):
         match hold:
             case "swing":
-                _swing_arm(joints, gait, phase or 0.0, side, jogging=jogging)
+                _swing_freely(joints, gait, phase or 0.0, side, jogging=jogging)
             case "rest" | "straight":
-                _hang_arm(joints, gait, rng, phase, side, straight=hold == "straight")
+                hang_arm(
+                    joints,
+                    side,
+                    phase,
+                    rng,
+                    swing_rad=gait.arm_swing_rad,
+                    outward_rad=gait.arm_out_rad,
+                    bend_rad=gait.elbow_bend_rad,
+                    straight=hold == "straight",
+                )
             case _:
-                _reach(joints, REACHES[hold], side, jitter=rng.normal(0, 0.008, 3).clip(-0.016, 0.016))
+                reach(joints, REACHES[hold], side, jitter=rng.normal(0, 0.008, 3).clip(-0.016, 0.016))
     _look(rng, joints, activity, holds)
-    return Pose(pose=_rotation_vectors(joints), activity=activity, phase=phase, holds=holds)
+    return Pose(pose=rotation_vectors(joints), activity=activity, phase=phase, holds=holds)
 
 
 def aligned_pose(legs: Legs = OPEN_LEGS) -> NDArray[np.float32]:
@@ -240,9 +229,9 @@ def aligned_pose(legs: Legs = OPEN_LEGS) -> NDArray[np.float32]:
     joints = [IDENTITY] * NUM_JOINTS
     for side in (0, 1):
         _place_leg(joints, side, legs, ankle_x_m=0.13, toe_out=0.15)
-        _place(joints, SHOULDER, side, _about_z(-math.pi / 2 + 0.42))
-        _place(joints, ELBOW, side, _about_y(-0.15))
-    return _rotation_vectors(joints)
+        place(joints, SHOULDER, side, about_z(-math.pi / 2 + 0.42))
+        place(joints, ELBOW, side, about_y(-0.15))
+    return rotation_vectors(joints)
 
 
 def heading_rotation(pose: NDArray[np.float32], yaw_rad: float) -> NDArray[np.float32]:
@@ -251,7 +240,7 @@ def heading_rotation(pose: NDArray[np.float32], yaw_rad: float) -> NDArray[np.fl
     angle = math.sqrt(x * x + y * y + z * z)
     scale = math.sin(angle / 2) / angle if angle > 1e-8 else 0.5
     turned = pose.copy()
-    turned[:3] = _rotation_vector(_chain(_about_y(yaw_rad), (math.cos(angle / 2), scale * x, scale * y, scale * z)))
+    turned[:3] = rotation_vector(chain(about_y(yaw_rad), (math.cos(angle / 2), scale * x, scale * y, scale * z)))
     return turned
 
 
@@ -275,7 +264,7 @@ def _stride(gait: Gait, phase: float, legs: Legs, *, jogging: bool) -> list[Quat
     # The pelvis goes with the leading leg and sinks on the side of the swinging one; the shoulders go against it.
     yaw, roll = -gait.pelvis_yaw_rad * math.cos(turn), gait.pelvis_list_rad * math.sin(turn)
     joints = [IDENTITY] * NUM_JOINTS
-    joints[PELVIS] = _chain(_about_y(yaw), _about_z(roll), _about_x(gait.pelvis_tilt_rad))
+    joints[PELVIS] = chain(about_y(yaw), about_z(roll), about_x(gait.pelvis_tilt_rad))
     thorax_yaw = -0.9 * yaw * (1.5 if jogging else 1.0)
     _bend_spine(joints, pitch=lean - gait.pelvis_tilt_rad, yaw=thorax_yaw - yaw, roll=-0.8 * roll)
     _turn_head(joints, pitch=gait.head_pitch_rad - lean, yaw=gait.head_yaw_rad - thorax_yaw, roll=-0.2 * roll)
@@ -319,7 +308,7 @@ def _stand(rng: np.random.Generator, gait: Gait, legs: Legs) -> list[Quaternion]
     half_width, forward = rng.uniform(0.08, 0.15), rng.uniform(-0.06, 0.16)
     sign = 1 - 2 * weight
     joints = [IDENTITY] * NUM_JOINTS
-    joints[PELVIS] = _chain(_about_y(rng.uniform(-0.08, 0.08)), _about_z(sign * roll), _about_x(gait.pelvis_tilt_rad))
+    joints[PELVIS] = chain(about_y(rng.uniform(-0.08, 0.08)), about_z(sign * roll), about_x(gait.pelvis_tilt_rad))
     _bend_spine(
         joints,
         pitch=0.7 * gait.trunk_lean_rad - gait.pelvis_tilt_rad,
@@ -330,8 +319,8 @@ def _stand(rng: np.random.Generator, gait: Gait, legs: Legs) -> list[Quaternion]
     weight_x, free_x = half_width - shift, half_width + shift
     height = legs.length_m * math.cos(legs.lean_out_rad(weight_x))
     height -= 2 * legs.hip_half_width_m * math.sin(roll)
-    reach = legs.length_m * math.cos(legs.lean_out_rad(free_x)) * math.cos(forward)
-    half_bend = math.acos(min(1.0, height / reach))
+    free_height = legs.length_m * math.cos(legs.lean_out_rad(free_x)) * math.cos(forward)
+    half_bend = math.acos(min(1.0, height / free_height))
     _place_leg(joints, weight, legs, ankle_x_m=weight_x, toe_out=gait.toe_out_rad + rng.uniform(0.0, 0.1))
     _place_leg(
         joints,
@@ -361,134 +350,42 @@ def _place_leg(
 
     hip and knee are flexions from the anatomical straight leg, which the T-pose may not have.
     """
-    adduction = _about_z(legs.lean_out_rad(ankle_x_m) - legs.splay_rad)
-    outwards = _about_y(toe_out)
+    adduction = about_z(legs.lean_out_rad(ankle_x_m) - legs.splay_rad)
+    outwards = about_y(toe_out)
     thigh_turn = -hip + legs.bend_rad / 2
-    thigh = _chain(_about_x(thigh_turn), outwards, adduction)
-    shank = _chain(_about_x(thigh_turn), outwards, _about_x(knee - legs.bend_rad), adduction)
-    foot = _chain(outwards, _about_x(foot_pitch))
-    root = joints[PELVIS] if side == 0 else _mirror(joints[PELVIS])
-    _place(joints, HIP, side, _chain(_inverse(root), thigh))
-    _place(joints, KNEE, side, _chain(_inverse(thigh), shank))
-    _place(joints, ANKLE, side, _chain(_inverse(shank), foot))
-    _place(joints, FOOT, side, _about_x(-toes))
+    thigh = chain(about_x(thigh_turn), outwards, adduction)
+    shank = chain(about_x(thigh_turn), outwards, about_x(knee - legs.bend_rad), adduction)
+    foot = chain(outwards, about_x(foot_pitch))
+    root = joints[PELVIS] if side == 0 else mirror(joints[PELVIS])
+    place(joints, HIP, side, chain(inverse(root), thigh))
+    place(joints, KNEE, side, chain(inverse(thigh), shank))
+    place(joints, ANKLE, side, chain(inverse(shank), foot))
+    place(joints, FOOT, side, about_x(-toes))
 
 
 def _bend_spine(joints: list[Quaternion], *, pitch: float, yaw: float, roll: float) -> None:
-    third = _chain(_about_y(yaw / 3), _about_z(roll / 3), _about_x(pitch / 3))
+    third = chain(about_y(yaw / 3), about_z(roll / 3), about_x(pitch / 3))
     for joint in SPINE:
-        joints[joint] = _chain(joints[joint], third)
+        joints[joint] = chain(joints[joint], third)
 
 
 def _turn_head(joints: list[Quaternion], *, pitch: float, yaw: float, roll: float) -> None:
-    half = _chain(_about_y(yaw / 2), _about_z(roll / 2), _about_x(pitch / 2))
+    half = chain(about_y(yaw / 2), about_z(roll / 2), about_x(pitch / 2))
     for joint in (NECK, HEAD):
-        joints[joint] = _chain(joints[joint], half)
+        joints[joint] = chain(joints[joint], half)
 
 
-def _swing_arm(joints: list[Quaternion], gait: Gait, phase: float, side: int, *, jogging: bool) -> None:
-    """The arm goes with the other side's leg: farthest back at the own heel strike."""
-    forwards = -math.cos(2 * math.pi * (phase + 0.5 * side))
-    swing = gait.arm_swing_rad * (1.0 - 4.0 * gait.asymmetry * (1 - 2 * side)) * (1.3 if jogging else 1.0)
-    bend = 1.45 if jogging else gait.elbow_bend_rad
-    _set_arm(
+def _swing_freely(joints: list[Quaternion], gait: Gait, phase: float, side: int, *, jogging: bool) -> None:
+    """The arm's own swing, smaller on the side that the gait favours."""
+    swing_arm(
         joints,
         side,
-        forward=(-0.25 if jogging else -0.05) + swing * forwards,
-        outward=gait.arm_out_rad + (0.1 if jogging else 0.0),
-        inward_turn=-0.1 if jogging else 0.1,
-        bend=bend + 0.6 * swing * (1.0 + forwards),
+        phase,
+        swing_rad=gait.arm_swing_rad * (1.0 - 4.0 * gait.asymmetry * (1 - 2 * side)),
+        outward_rad=gait.arm_out_rad,
+        bend_rad=gait.elbow_bend_rad,
+        jogging=jogging,
     )
-
-
-def _hang_arm(
-    joints: list[Quaternion], gait: Gait, rng: np.random.Generator, phase: float | None, side: int, *, straight: bool
-) -> None:
-    """At the side. A bag pulls the arm straight, off the leg, and hangs plumb from the hand joint."""
-    forwards = 0.0 if phase is None else -math.cos(2 * math.pi * (phase + 0.5 * side))
-    _set_arm(
-        joints,
-        side,
-        forward=rng.uniform(-0.05, 0.1) + 0.3 * gait.arm_swing_rad * forwards,
-        outward=gait.arm_out_rad + (0.09 if straight else 0.03),
-        inward_turn=rng.uniform(0.0, 0.25),
-        bend=0.08 if straight else gait.elbow_bend_rad + rng.uniform(-0.1, 0.1),
-    )
-    if straight:
-        chain = (PELVIS, *SPINE, *(joint + side for joint in (COLLAR, SHOULDER, ELBOW, WRIST)))
-        arm = _chain(*(joints[joint] for joint in chain))
-        _place(joints, HAND, side, _chain(_inverse(arm if side == 0 else _mirror(arm)), _about_z(-math.pi / 2)))
-
-
-def _set_arm(
-    joints: list[Quaternion],
-    side: int,
-    *,
-    forward: float,
-    outward: float,
-    inward_turn: float,
-    bend: float,
-) -> None:
-    """An arm hanging outward radians off the vertical, its forearm bent forwards."""
-    sink = 0.05
-    upper = _chain(_about_x(-forward), _about_z(-math.pi / 2 + outward + sink), _about_x(inward_turn))
-    _place(joints, COLLAR, side, _about_z(-sink))
-    _place(joints, SHOULDER, side, upper)
-    _place(joints, ELBOW, side, _about_y(-bend))
-    # The hand hangs plumb, whatever the arm does.
-    _place(joints, WRIST, side, _about_z(-0.6 * outward))
-    _place(joints, HAND, side, _about_z(-0.5))
-
-
-def _reach(joints: list[Quaternion], reach: Reach, side: int, *, jitter: NDArray[np.float64]) -> None:
-    """Two-bone inverse kinematics: the wrist at its target, the elbow towards its pole."""
-    target = np.asarray(reach.wrist) + jitter
-    distance = min(float(np.linalg.norm(target)), 0.98 * (UPPER_ARM_M + FOREARM_M))
-    ahead = target / np.linalg.norm(target)
-    pole = np.asarray(reach.elbow) - np.dot(reach.elbow, ahead) * ahead
-    pole /= np.linalg.norm(pole)
-    cosine = (UPPER_ARM_M**2 + distance**2 - FOREARM_M**2) / (2 * UPPER_ARM_M * distance)
-    upper = (cosine * ahead + math.sqrt(1 - cosine**2) * pole).tolist()
-    bend = math.acos((distance**2 - UPPER_ARM_M**2 - FOREARM_M**2) / (2 * UPPER_ARM_M * FOREARM_M))
-    # At rest the upper arm lies along x and the forearm bends towards z, which is to turn to the target.
-    yaw, rise = math.atan2(-upper[2], upper[0]), math.asin(upper[1])
-    y_axis = (-math.sin(rise) * math.cos(yaw), math.cos(rise), math.sin(rise) * math.sin(yaw))
-    z_axis = (math.sin(yaw), 0.0, math.cos(yaw))
-    twist = math.atan2(-ahead.dot(y_axis), ahead.dot(z_axis))
-    turn = math.radians(reach.pronation_deg)
-    _place(joints, SHOULDER, side, _chain(_about_y(yaw), _about_z(rise), _about_x(twist)))
-    _place(joints, ELBOW, side, _chain(_about_y(-bend), _about_x(turn / 2)))
-    _place(joints, WRIST, side, _chain(_about_x(turn / 2), _about_z(-math.radians(reach.wrist_deg))))
-    _place(joints, HAND, side, _about_z(-math.radians(reach.fingers_deg)))
-
-
-def _sample_holds(rng: np.random.Generator, activity: Activity, carries: Carries, strides: bool) -> tuple[Hold, Hold]:
-    """What the two arms do: the idle pair first, then what the burden asks, then the activity."""
-    idle: list[tuple[Hold, Hold]] = [("swing", "swing")] if strides else [("rest", "rest")]
-    if activity == "stand":
-        idle += [("pocket", "pocket"), ("rest", "pocket"), ("akimbo", "rest"), ("over", "under"), ("under", "over")]
-    holds = list(idle[int(rng.integers(len(idle)))]) if rng.random() < 0.7 else list(idle[0])
-    kind, _, name = carries.rpartition("_")
-    taken: int | None = None
-    if kind:
-        taken = ("left", "right").index(name)
-        hold: Hold = {"handbag": "straight", "elbow_bag": "elbow", "shoulder_bag": "strap"}[kind]
-        if kind != "shoulder_bag" or activity == "carry" or rng.random() < 0.35:
-            holds[taken] = hold
-    if carries == "backpack" and (activity == "carry" or rng.random() < 0.2):
-        hand = int(rng.integers(2))
-        holds[hand] = "strap"
-        if rng.random() < 0.4:
-            holds[1 - hand] = "strap"
-    if activity == "carry" and carries == "none":
-        holds = ["box", "box"]
-    if activity == "phone":
-        hand = int(rng.integers(2)) if taken is None else 1 - taken
-        holds[hand] = "ear" if rng.random() < 0.45 else "screen"
-    # Crossed arms need both.
-    if not {"over", "under"} >= set(holds):
-        holds = ["rest" if hold in ("over", "under") else hold for hold in holds]
-    return holds[0], holds[1]
 
 
 def _look(rng: np.random.Generator, joints: list[Quaternion], activity: Activity, holds: tuple[Hold, Hold]) -> None:
@@ -518,53 +415,3 @@ def _window(phase: float, rise: float, full: float, fade: float, end: float) -> 
 
 def _bump(phase: float, start: float, peak: float, end: float) -> float:
     return _window(phase, start, peak, peak, end)
-
-
-def _place(joints: list[Quaternion], joint: int, side: int, rotation: Quaternion) -> None:
-    """Sets a left joint (side 0) or its mirror on the right (side 1)."""
-    joints[joint + side] = rotation if side == 0 else _mirror(rotation)
-
-
-def _mirror(q: Quaternion) -> Quaternion:
-    """The same rotation seen in a mirror at x = 0."""
-    return (q[0], q[1], -q[2], -q[3])
-
-
-def _inverse(q: Quaternion) -> Quaternion:
-    return (q[0], -q[1], -q[2], -q[3])
-
-
-def _about_x(angle: float) -> Quaternion:
-    return (math.cos(angle / 2), math.sin(angle / 2), 0.0, 0.0)
-
-
-def _about_y(angle: float) -> Quaternion:
-    return (math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0)
-
-
-def _about_z(angle: float) -> Quaternion:
-    return (math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2))
-
-
-def _chain(*turns: Quaternion) -> Quaternion:
-    """The product of rotations; the last one is applied first. Tuples, as numpy is slower for single quaternions."""
-    w, x, y, z = turns[0]
-    for a, b, c, d in turns[1:]:
-        w, x, y, z = (
-            w * a - x * b - y * c - z * d,
-            w * b + x * a + y * d - z * c,
-            w * c - x * d + y * a + z * b,
-            w * d + x * c - y * b + z * a,
-        )
-    return (w, x, y, z)
-
-
-def _rotation_vector(q: Quaternion) -> tuple[float, float, float]:
-    w, x, y, z = q if q[0] >= 0 else (-q[0], -q[1], -q[2], -q[3])
-    sine = math.sqrt(x * x + y * y + z * z)
-    scale = 2 * math.atan2(sine, w) / sine if sine > 1e-12 else 2.0
-    return (scale * x, scale * y, scale * z)
-
-
-def _rotation_vectors(joints: list[Quaternion]) -> NDArray[np.float32]:
-    return np.array([_rotation_vector(q) for q in joints], np.float32).reshape(3 * NUM_JOINTS)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.body import JOINTS, NUM_JOINTS
-from synth.motion import ANKLE, HIP, KNEE, OPEN_LEGS, Legs, Pose
+from synth.motion import OPEN_LEGS, Legs, Pose
+from synth.rotation import ANKLE, HIP, KNEE
 
 # Lowest and highest x, y and z of the axis-angle vector in degrees, left side; the right side mirrors y and z. About
 # the T-pose's axes: x > 0 flexes the knee and extends the hip, y < 0 bends the left elbow, z < 0 lowers the left arm.

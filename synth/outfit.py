@@ -134,8 +134,24 @@ _FAMILIES = {
 }
 _LOWER_SHARE = {"black": 0.34, "grey": 0.16, "navy": 0.16, "blue": 0.19, "beige": 0.08, "brown": 0.03, "olive": 0.04}
 # Melanin from light to dark, sRGB, between dermatologists' types I and VI.
-_SKIN = np.array([[0.91, 0.76, 0.67], [0.85, 0.67, 0.55], [0.76, 0.57, 0.43], [0.60, 0.42, 0.30], [0.42, 0.28, 0.20], [0.28, 0.18, 0.13]])
-_HAIR = ((0.07, 0.06, 0.06), (0.13, 0.09, 0.07), (0.22, 0.15, 0.10), (0.33, 0.23, 0.14), (0.55, 0.42, 0.25), (0.50, 0.49, 0.48))
+_SKIN = np.array(
+    [
+        [0.91, 0.76, 0.67],
+        [0.85, 0.67, 0.55],
+        [0.76, 0.57, 0.43],
+        [0.60, 0.42, 0.30],
+        [0.42, 0.28, 0.20],
+        [0.28, 0.18, 0.13],
+    ]
+)
+_HAIR = (
+    (0.07, 0.06, 0.06),
+    (0.13, 0.09, 0.07),
+    (0.22, 0.15, 0.10),
+    (0.33, 0.23, 0.14),
+    (0.55, 0.42, 0.25),
+    (0.50, 0.49, 0.48),
+)
 _HAIR_SHARE = (0.40, 0.24, 0.15, 0.09, 0.06, 0.06)
 
 
@@ -150,7 +166,9 @@ def _colour(rng: np.random.Generator) -> Rgb:
     return _family(rng, {name: row[0] for name, row in _FAMILIES.items()})
 
 
-def _cloth(rng: np.random.Generator, patterns: dict[Pattern, float], *, lower: bool = False, folds: float = 0.5) -> Cloth:
+def _cloth(
+    rng: np.random.Generator, patterns: dict[Pattern, float], *, lower: bool = False, folds: float = 0.5
+) -> Cloth:
     names = list(patterns)
     weights = np.array([patterns[n] for n in names])
     pattern = names[rng.choice(len(names), p=weights / weights.sum())]
@@ -165,7 +183,14 @@ def _cloth(rng: np.random.Generator, patterns: dict[Pattern, float], *, lower: b
     )
 
 
-_TOP_PATTERNS: dict[Pattern, float] = {"plain": 0.5, "stripe": 0.12, "check": 0.07, "print": 0.06, "logo": 0.17, "block": 0.08}
+_TOP_PATTERNS: dict[Pattern, float] = {
+    "plain": 0.5,
+    "stripe": 0.12,
+    "check": 0.07,
+    "print": 0.06,
+    "logo": 0.17,
+    "block": 0.08,
+}
 _COAT_PATTERNS: dict[Pattern, float] = {"plain": 0.86, "block": 0.08, "check": 0.02, "logo": 0.04}
 
 
@@ -213,9 +238,25 @@ def _lower(rng: np.random.Generator, season: Season, feminine: bool, long_top: b
     if kind == "shorts":
         cloth = _cloth(rng, {"plain": 0.7, "wash": 0.2, "check": 0.1}, lower=True)
         radius = float(u(0.09, 0.13))
-        return Lower(kind=kind, joined=False, length=float(u(0.32, 0.52)), ease_m=0.015, hem_radius_m=radius, flare=0.0, cloth=cloth)
+        return Lower(
+            kind=kind,
+            joined=False,
+            length=float(u(0.32, 0.52)),
+            ease_m=0.015,
+            hem_radius_m=radius,
+            flare=0.0,
+            cloth=cloth,
+        )
     cloth = _cloth(rng, {"plain": 0.7, "print": 0.12, "check": 0.1, "stripe": 0.08}, lower=rng.random() < 0.6)
-    return Lower(kind=kind, joined=True, length=float(u(0.36, 0.85)), ease_m=0.01, hem_radius_m=0.0, flare=float(u(0.05, 0.4)), cloth=cloth)
+    return Lower(
+        kind=kind,
+        joined=True,
+        length=float(u(0.36, 0.85)),
+        ease_m=0.01,
+        hem_radius_m=0.0,
+        flare=float(u(0.05, 0.4)),
+        cloth=cloth,
+    )
 
 
 def _hair(rng: np.random.Generator, feminine: bool, age_grey: bool) -> Hair:
@@ -307,7 +348,11 @@ def _tops(rng: np.random.Generator, season: Season, feminine: bool) -> tuple[Upp
     inner = _upper(rng, kind, cloth=patterned, **({"vee_m": rng.uniform(0.03, 0.09)} if rng.random() < 0.25 else {}))
     if rng.random() > {"summer": 0.05, "mild": 0.42, "winter": 0.96}[season]:
         return inner, None
-    outer_kinds = (["jacket", "hoodie", "coat"], [0.7, 0.2, 0.1]) if season != "winter" else (["jacket", "coat", "down"], [0.36, 0.34, 0.3])
+    outer_kinds = (
+        (["jacket", "hoodie", "coat"], [0.7, 0.2, 0.1])
+        if season != "winter"
+        else (["jacket", "coat", "down"], [0.36, 0.34, 0.3])
+    )
     outer = _upper(
         rng,
         str(rng.choice(outer_kinds[0], p=outer_kinds[1])),

@@ -8,7 +8,7 @@ from torch import Tensor
 from synth.camera import project, to_camera
 from synth.dress import Dressed
 from synth.labels import LABELLED_COVERAGE
-from synth.raster import Fragments, RasterConfig, gather_fragments, rasterize
+from synth.raster import Fragments, RasterConfig, gather_fragments, interpolate, rasterize
 from synth.shade import SHADOW_NEAR_M, ground_shadow, sample_texture, shade
 
 SHADOW_SHRINK = 4
@@ -84,9 +84,9 @@ def draw_fragments(
 ) -> Drawn:
     """The torch twin of `draw_numba.draw_pixels`, for any device. towards_camera (B, 3) unit."""
     own_face = fragments.face % len(dressed.faces)
-    attributes = torch.einsum("nk,nkc->nc", fragments.barycentric, dressed.corner[own_face])
+    attributes = interpolate(fragments, dressed.corner[own_face])
     corners = dressed.faces[own_face].long() + fragments.image[:, None] * normals.shape[2]
-    normal = torch.einsum("nk,nkc->nc", fragments.barycentric, pack(normals)[corners])
+    normal = interpolate(fragments, pack(normals)[corners])
     radiance = sample_texture(texture, attributes[:, :2])
     image, iuv = background.clone(), background.new_zeros(background.shape, dtype=torch.uint8)
     for k in range(len(background)):

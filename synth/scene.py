@@ -31,7 +31,13 @@ class Scene:
 
 
 def draw_scene(
-    anatomy: Anatomy, outfit: Outfit | None, *, seed: int, index: int, camera: CameraConfig, motions: MotionLibrary | None
+    anatomy: Anatomy,
+    outfit: Outfit | None,
+    *,
+    seed: int,
+    index: int,
+    camera: CameraConfig,
+    motions: MotionLibrary | None,
 ) -> Scene:
     """Draw sample `index`; every part has a generator of its own, so that one never shifts another."""
     rng = seeding.generator(seed, index, "body")
@@ -56,7 +62,9 @@ def draw_scene(
 
 def sample_yaw(rng: np.random.Generator) -> float:
     """Heading in radians, 0 towards the camera: people mostly walk towards it, away from it or across."""
-    middle = rng.choice([0.0, np.pi, np.pi / 2, -np.pi / 2, rng.uniform(-np.pi, np.pi)], p=[0.29, 0.27, 0.14, 0.14, 0.16])
+    middle = rng.choice(
+        [0.0, np.pi, np.pi / 2, -np.pi / 2, rng.uniform(-np.pi, np.pi)], p=[0.29, 0.27, 0.14, 0.14, 0.16]
+    )
     return float(middle + rng.normal(0, 0.3))
 
 
@@ -68,7 +76,10 @@ def sample_light(rng: np.random.Generator) -> Light:
     direction = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
     match weather:
         case "sun":
-            sun, sky = rng.uniform(0.65, 1.0) * np.array([1.0, 0.95, 0.87]), rng.uniform(0.26, 0.42) * np.array([0.92, 0.98, 1.08])
+            sun, sky = (
+                rng.uniform(0.65, 1.0) * np.array([1.0, 0.95, 0.87]),
+                rng.uniform(0.26, 0.42) * np.array([0.92, 0.98, 1.08]),
+            )
         case "cloud":
             sun, sky = rng.uniform(0.05, 0.2) * np.ones(3), rng.uniform(0.55, 0.8) * np.array([0.97, 1.0, 1.02])
         case _:

@@ -6,9 +6,11 @@
 2. `_label_halves`: each part but hands and feet is split along the limb's own middle, into front and back, left and
    right or inner and outer. Both steps then draw the border as a minimum cut, so it runs in clean rings and lines
    along the edges of the mesh, where an argmax of the weights gives triangle teeth.
-3. `_chart_uv`: each patch is flattened onto the unit square by a Tutte embedding with mean value weights, its border
-   on the border of the square. Such a map never folds, and fills the square. A foot is first cut open along heel and
-   sole. A hand would lose its fingers that way: it is projected, back and palm side by side.
+3. `_chart_uv`: each patch is flattened onto the unit square (`synth.chart`), its border on the border of the square. A
+   foot is first cut open along heel and sole. A hand would lose its fingers that way: it is projected, back and palm
+   side by side.
+
+`synth.densepose` reads the same from DensePose's own file instead.
 
 The charts' axes. v runs from 0 at the trunk's end of a limb to 1 at its far end; on the torso from hips to neck and
 shoulders, on the head from neck to crown, on a foot from the ankle down to the middle of the sole. u runs around. All
@@ -20,34 +22,23 @@ The neck belongs to the head, the collar bones to the torso, the wrist to the ha
 With arms spread in the T-pose, the side that faces the trunk once they hang down is the lower one: it is "inner".
 """
 
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 from scipy.sparse.csgraph import breadth_first_order, connected_components, maximum_flow
-from scipy.sparse.linalg import spsolve
-from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial import ConvexHull
 
 from synth.body import JOINTS, NUM_JOINTS, Body
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from synth.chart import Floats, Ints, flatten, foot_corners, outer_loop, split_corners, square_border, square_corners
 
 BEYOND_WEIGHT = 0.02
 """A face can lie beyond a joint's plane only if the joints beyond carry at least this share of its weight."""
 BORDER_SLACK = 1.5
 """How far a border may stray to run straight, in edges of the faces near it; it never strays four times as far."""
-BOW = 0.02
-"""How far a chart's corners are drawn in, so that its sides are strictly convex and no face on them is flattened."""
 HAND_TAPER = (0.05, 0.9)
 """Quantiles of the hand's length between which its chart follows the width: beyond, wrist and fingertips are poles."""
-MAX_FACES_WITHOUT_SURFACE = 13
-"""DensePose's file lacks 2 of SMPL's 13,776 faces, one on each big toe. More than 0.1 % means another topology."""
 BACK, FRONT, UP, DOWN = (0.0, 0.0, -1.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
 LEFT, RIGHT = (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
 
@@ -144,79 +135,6 @@ def build_surface(body: Body) -> Surface:
             else:
                 uv[chosen] = _chart_uv(mesh, part, surface, chosen, np.array(outward))
     return Surface(surface=surface, uv=uv.astype(np.float32).clip(0, 1), source="geometric")
-
-
-def load_densepose_surface(body: Body, mat: Path) -> Surface:
-    """DensePose's own surfaces from `UV_Processed.mat`, for the licensed SMPL body.
-
-    The file's 7,829 vertices are SMPL's 6,890, doubled along the charts' borders (`All_vertices`, from 1 on); its faces
-    are matched to `body.faces` by their vertices. It lacks a face on each big toe: such faces take label and (u, v)
-    from their neighbours. Raises FileNotFoundError for a missing file and ValueError for one that is not DensePose's
-    or has another topology than the body. Source: Guler et al. 2018, section 2.1, and the data released with it.
-    """
-    numbers, corners, corner_uv = _read_mat(mat)
-    faces = body.faces.numpy()
-    num_vertices = len(body.template)
-    if corners.min() < 0 or corners.max() >= num_vertices:
-        raise ValueError(
-            f"{mat}: refers to vertex {corners.max() + 1:,}, body {body.name!r} has {num_vertices:,}; "
-            f"the file goes with SMPL (6,890 vertices), use build_surface for other bodies"
-        )
-    row = dict(zip(map(frozenset, corners.tolist()), range(len(corners)), strict=True))
-    match = np.array([row.get(frozenset(face), -1) for face in faces.tolist()])
-    known = match >= 0
-    if np.sum(~known) > MAX_FACES_WITHOUT_SURFACE or len(np.unique(match[known])) != len(corners):
-        raise ValueError(
-            f"{mat}: {known.sum():,} of its {len(corners):,} faces are among the {len(faces):,} of body {body.name!r}; "
-            f"the topologies differ, use build_surface for this body"
-        )
-    surface, uv = np.zeros(len(faces), np.uint8), np.zeros((len(faces), 3, 2))
-    surface[known] = numbers[match[known]]
-    order, mat_order = np.argsort(faces[known], 1), np.argsort(corners[match[known]], 1)
-    placed = np.empty((known.sum(), 3, 2))
-    np.put_along_axis(placed, order[..., None], np.take_along_axis(corner_uv[match[known]], mat_order[..., None], 1), 1)
-    uv[known] = placed
-    for face in np.flatnonzero(~known):
-        surface[face], uv[face] = _from_neighbours(faces, surface, uv, face)
-    return Surface(surface=surface, uv=uv.astype(np.float32), source="UV_Processed.mat")
-
-
-def _read_mat(mat: Path) -> tuple[Ints, Ints, Floats]:
-    """Surface (K,), SMPL vertices from 0 on (K, 3) and uv (K, 3, 2) of DensePose's K faces."""
-    if not mat.is_file():
-        raise FileNotFoundError(f"{mat} does not exist; DensePose's UV_Processed.mat comes with its UV data")
-    try:
-        data = loadmat(mat)
-    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error) as error:
-        raise ValueError(f"{mat}: cannot be read as a MATLAB file ({error})") from error
-    keys = ("All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm", "All_vertices")
-    if missing := [key for key in keys if key not in data]:
-        raise ValueError(f"{mat}: not DensePose's UV_Processed.mat, missing {missing}")
-    faces = data["All_Faces"].astype(np.int64) - 1
-    numbers, vertices = (data[key].ravel().astype(np.int64) for key in ("All_FaceIndices", "All_vertices"))
-    u, v = (data[key].ravel().astype(np.float64) for key in ("All_U_norm", "All_V_norm"))
-    if faces.shape != (len(numbers), 3) or not len(u) == len(v) == len(vertices) or not len(numbers):
-        raise ValueError(
-            f"{mat}: need one surface per face and one u, v and vertex per vertex, got faces {faces.shape}, "
-            f"{len(numbers)} surfaces, {len(u)} u, {len(v)} v, {len(vertices)} vertices"
-        )
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(f"{mat}: All_Faces must lie in 1..{len(vertices)}, got {faces.min() + 1}..{faces.max() + 1}")
-    if set(np.unique(numbers)) != set(range(1, 25)):
-        raise ValueError(f"{mat}: All_FaceIndices must hold each of 1..24, got {np.unique(numbers).tolist()}")
-    uv = np.stack([u, v], 1)
-    if not (uv.min() >= 0 and uv.max() <= 1):
-        raise ValueError(f"{mat}: U and V must lie in [0, 1], got {uv.min()}..{uv.max()}")
-    return numbers, vertices[faces] - 1, uv[faces]
-
-
-def _from_neighbours(faces: Ints, surface: NDArray[np.uint8], uv: Floats, face: int) -> tuple[int, Floats]:
-    """Label and (u, v) (3, 2) of a face that has none: its corners' commonest label, and their mean (u, v) on it."""
-    at_corner = [np.nonzero((faces == vertex) & (surface > 0)[:, None]) for vertex in faces[face]]
-    number = np.bincount(np.concatenate([surface[rows] for rows, _ in at_corner])).argmax()
-    on_it = [uv[rows, slots][surface[rows] == number] for rows, slots in at_corner]
-    middle = np.concatenate(on_it).mean(0)
-    return int(number), np.stack([found.mean(0) if len(found) else middle for found in on_it])
 
 
 def _mesh(body: Body) -> _Mesh:
@@ -364,61 +282,24 @@ def _chart_uv(mesh: _Mesh, part: _Part, surface: NDArray[np.uint8], chosen: Ints
         within &= ~_foot_cut(mesh, surface, half, within)
     local = np.full(len(surface), -1)
     local[chosen] = np.arange(len(chosen))
-    ids = _split_corners(mesh.faces[chosen], local[mesh.pairs[within]], mesh.edges[within])
+    ids = split_corners(mesh.faces[chosen], local[mesh.pairs[within]], mesh.edges[within])
     vertex = np.zeros(ids.max() + 1, np.int64)
     vertex[ids] = mesh.faces[chosen]
-    loop = _outer_loop(ids, mesh.vertices[vertex])
+    loop = outer_loop(ids, mesh.vertices[vertex])
     if is_foot:
         side = np.zeros(len(vertex))
         side[ids] = half[chosen][:, None]
         opened = np.bincount(vertex)[vertex[loop]] > 1
-        corners = _foot_corners(mesh.vertices[vertex[loop]], side[loop], opened)
+        corners = foot_corners(mesh.vertices[vertex[loop]], side[loop], opened)
     else:
         along, out = _frame(mesh, part, outward)
         labels_at = _labels_at(mesh, surface)[vertex[loop]]
-        corners = _square_corners(mesh.vertices[vertex[loop]], along, out, labels_at >= 3, open_top=number in HEADS)
+        corners = square_corners(mesh.vertices[vertex[loop]], along, out, labels_at >= 3, open_top=number in HEADS)
     if corners is None:
         raise ValueError(f"surface {number} has no four corners in order; is the body in a T-pose with SMPL's weights?")
     loop = np.roll(loop, -corners[0])
     corners = (corners - corners[0]) % len(loop)
-    return _flatten(ids, mesh.vertices[vertex], loop, _square_border(mesh.vertices[vertex[loop]], corners))[ids]
-
-
-def _split_corners(faces: Ints, pairs: Ints, edges: Ints) -> Ints:
-    """Ids (K, 3) of a patch's vertices; a vertex has one id per fan of faces, so a cut gives its two sides their own.
-
-    faces (K, 3); pairs (P, 2), faces that hang together, across edges (P, 2).
-    """
-    links = []
-    for end in range(2):
-        slot = (faces[pairs] == edges[:, end, None, None]).argmax(2)
-        links.append(3 * pairs + slot)
-    one, two = np.concatenate(links).T
-    graph = sp.coo_matrix((np.ones(len(one)), (one, two)), shape=(faces.size, faces.size))
-    return connected_components(graph, directed=False)[1].reshape(-1, 3).astype(np.int64)
-
-
-def _border(ids: Ints) -> tuple[Ints, Ints]:
-    """Start and end of every directed border edge of a patch, the patch on its left."""
-    start, end = ids.ravel(), ids[:, [1, 2, 0]].ravel()
-    size = ids.max() + 1
-    alone = ~np.isin(start * size + end, end * size + start)
-    return start[alone], end[alone]
-
-
-def _outer_loop(ids: Ints, xyz: Floats) -> Ints:
-    """Ids (B,) along the patch's longest border, the patch on its left; mouth and eyes are shorter."""
-    start, end = _border(ids)
-    after = dict(zip(start.tolist(), end.tolist(), strict=True))
-    best, longest = [], 0.0
-    while after:
-        loop = [min(after)]
-        while loop[-1] in after:
-            loop.append(after.pop(loop[-1]))
-        length = np.linalg.norm(np.diff(xyz[loop], axis=0), axis=1).sum()
-        if length > longest:
-            best, longest = loop[:-1], length
-    return np.array(best, np.int64)
+    return flatten(ids, mesh.vertices[vertex], loop, square_border(mesh.vertices[vertex[loop]], corners))[ids]
 
 
 def _labels_at(mesh: _Mesh, surface: NDArray[np.uint8]) -> Ints:
@@ -426,91 +307,6 @@ def _labels_at(mesh: _Mesh, surface: NDArray[np.uint8]) -> Ints:
     seen = np.zeros((len(mesh.vertices), 25), bool)
     seen[mesh.faces, surface[:, None]] = True
     return seen.sum(1)
-
-
-def _square_corners(
-    xyz: Floats, along: Floats, out: Floats, junction: NDArray[np.bool_], *, open_top: bool
-) -> Ints | None:
-    """Places (4,) on the border loop xyz (B, 3) that become the square's corners (0, 0), (1, 0), (1, 1), (0, 1).
-
-    They are the border's extremes towards the four corners, and junctions of three surfaces. With open_top the upper
-    two may lie anywhere: the top of the head is nobody's border. None if they do not follow in this order.
-    """
-    frame = np.stack([np.cross(along, out), along], 1)
-    u, v = ((xyz @ frame - (xyz @ frame).mean(0)) / np.ptp(xyz @ frame, 0)).T
-    low, high = (np.where(junction, 0.0, -10.0), np.where(junction | open_top, 0.0, -10.0))
-    reach = 1.0 if open_top else 2.0
-    corners = [low - 2 * u - v, low + 2 * u - v, high + reach * u + v, high - reach * u + v]
-    return _in_order(np.array([int(score.argmax()) for score in corners]), len(xyz))
-
-
-def _foot_corners(xyz: Floats, side: Floats, opened: NDArray[np.bool_]) -> Ints | None:
-    """Like `_square_corners`, for a foot: the cut's two banks at the ankle below, at the heel's end above.
-
-    xyz (B, 3); side (B,), 1 on the cut's left bank, -1 on its right; opened (B,), whether the place is on the cut.
-    """
-    heel = xyz @ np.array([0.0, -1.0, -1.0])
-    left, right = (np.where(opened & (side == sign), 0.0, -10.0) for sign in (1, -1))
-    corners = [left + xyz[:, 1], right + xyz[:, 1], right + heel, left + heel]
-    return _in_order(np.array([int(score.argmax()) for score in corners]), len(xyz))
-
-
-def _in_order(corners: Ints, length: int) -> Ints | None:
-    steps = np.diff(np.append(corners, corners[0])) % length
-    return corners if steps.sum() == length and steps.all() else None
-
-
-def _square_border(xyz: Floats, corners: Ints) -> Floats:
-    """(u, v) (B, 2) of a border loop xyz (B, 3) by arc length along each side, from the corner at index 0 on."""
-    ends = np.append(corners, len(xyz))
-    arc = np.append(0.0, np.cumsum(np.linalg.norm(np.roll(xyz, -1, 0) - xyz, axis=1)))
-    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) * (1 - 2 * BOW) + BOW
-    inward = np.array([[0, 1], [-1, 0], [0, -1], [1, 0]])
-    uv = np.empty((len(xyz), 2))
-    for side in range(4):
-        first, last = ends[side], ends[side + 1]
-        s = ((arc[first:last] - arc[first]) / (arc[last] - arc[first]))[:, None]
-        uv[first:last] = square[side] * (1 - s) + square[side + 1] * s - 4 * BOW * s * (1 - s) * inward[side]
-    return uv
-
-
-def _flatten(ids: Ints, xyz: Floats, loop: Ints, loop_uv: Floats) -> Floats:
-    """(u, v) (N, 2) of ids with the loop held: each other one is a convex combination of its neighbours, so no face
-    folds. Sources: Tutte 1963; Floater 2003, mean value coordinates, for the weights. A piece that hangs on nothing
-    (an eyeball) is tied by its border to what is nearest.
-    """
-    rows, columns, values = [], [], []
-    for corner in range(3):
-        here, right, left = (ids[:, (corner + k) % 3] for k in range(3))
-        to_right, to_left = xyz[right] - xyz[here], xyz[left] - xyz[here]
-        far_right, far_left = np.linalg.norm(to_right, axis=1), np.linalg.norm(to_left, axis=1)
-        scale = np.maximum(far_right * far_left, 1e-12)
-        # tan(angle / 2) = sin / (1 + cos)
-        tangent = np.linalg.norm(np.cross(to_right, to_left), axis=1) / (scale + (to_right * to_left).sum(1)).clip(
-            1e-12
-        )
-        rows += [here, here]
-        columns += [right, left]
-        values += [tangent / far_right.clip(1e-9), tangent / far_left.clip(1e-9)]
-    size = len(xyz)
-    joined = sp.coo_matrix((np.ones(ids.size), (ids.ravel(), ids[:, [1, 2, 0]].ravel())), shape=(size, size))
-    piece = connected_components(joined, directed=False)[1]
-    main = np.flatnonzero(piece == piece[loop[0]])
-    loose = np.setdiff1d(_border(ids)[0], main)
-    if len(loose):
-        distance, nearest = cKDTree(xyz[main]).query(xyz[loose], k=2)
-        rows.append(np.repeat(loose, 2))
-        columns.append(main[nearest].ravel())
-        values.append(1 / distance.ravel().clip(1e-4))
-    weight = sp.csr_matrix(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size)
-    )
-    laplacian = (sp.diags(np.asarray(weight.sum(1)).ravel()) - weight).tocsr()
-    uv = np.zeros((size, 2))
-    uv[loop] = loop_uv
-    free = np.setdiff1d(np.arange(size), loop)
-    uv[free] = spsolve(laplacian[free][:, free].tocsc(), -laplacian[free][:, loop] @ loop_uv)
-    return uv
 
 
 def _foot_halves(mesh: _Mesh, part: _Part, surface: NDArray[np.uint8], chosen: Ints) -> Ints:

@@ -109,7 +109,9 @@ def paint(anatomy: Anatomy, outfit: Outfit) -> NDArray[np.uint8]:
     field = lower_field(anatomy, outfit.lower, legs.points)
     _over(colour, legs, field, _lower_cloth(anatomy, legs, outfit.lower, field))
     for upper in [outfit.inner] + ([outfit.outer] if outfit.outer else []):
-        canvas = canvas_of(anatomy, "chest" if hem_y(anatomy, upper.hem) > anatomy.joints[HIP, 1] - 0.18 else "chest and legs")
+        canvas = canvas_of(
+            anatomy, "chest" if hem_y(anatomy, upper.hem) > anatomy.joints[HIP, 1] - 0.18 else "chest and legs"
+        )
         field = upper_field(anatomy, upper, canvas.points)
         _over(colour, canvas, field, _upper_cloth(anatomy, canvas, upper, field))
     if outfit.hair.fall_m > 0:
@@ -179,7 +181,10 @@ def _ellipse(x: NDArray, y: NDArray, rx: float, ry: float, soft: float = 0.35) -
 def _skin(anatomy: Anatomy, outfit: Outfit) -> Colours:
     """Skin, face and scalp (N, 3) of all texels."""
     canvas, seed = canvas_of(anatomy, "all"), outfit.hair.seed
-    colour = np.array(outfit.skin, np.float32) * (1 + 0.05 * _noise(canvas, 9, seed) + 0.02 * _noise(canvas, 60, seed))[:, None]
+    colour = (
+        np.array(outfit.skin, np.float32)
+        * (1 + 0.05 * _noise(canvas, 9, seed) + 0.02 * _noise(canvas, 60, seed))[:, None]
+    )
     head = canvas_of(anatomy, "head")
     colour[head.index] = _face(anatomy, outfit, head.points.position, head.points.normal, colour[head.index])
     if not outfit.hair.bald:
@@ -226,7 +231,12 @@ def _shoe(anatomy: Anatomy, canvas: Canvas, outfit: Outfit) -> Colours:
     low = smoothstep(anatomy.ground_y + 0.022, anatomy.ground_y + 0.014, position[:, 1])
     sole = (low * (normal[:, 1] < 0.35) * (normal[:, 2] < 0.35))[:, None]
     laces = (position[:, 2] > anatomy.joints[ANKLE, 2] + 0.03) & (np.sin(position[:, 2] * 500) > 0.3)
-    lace = laces[:, None] * _ellipse(np.abs(position[:, 0]) - anatomy.joints[ANKLE, 0] - 0.005, position[:, 2] - anatomy.joints[ANKLE, 2] - 0.07, 0.018, 0.045)
+    lace = laces[:, None] * _ellipse(
+        np.abs(position[:, 0]) - anatomy.joints[ANKLE, 0] - 0.005,
+        position[:, 2] - anatomy.joints[ANKLE, 2] - 0.07,
+        0.018,
+        0.045,
+    )
     colour = colour + 0.5 * lace * (np.array(outfit.sole) - colour)
     return (colour + sole * (np.array(outfit.sole) - colour)).astype(np.float32)
 
@@ -271,10 +281,16 @@ def _pattern(anatomy: Anatomy, canvas: Canvas, cloth: Cloth) -> Colours:
         case "block":
             chest = anatomy.armpit_y - 0.04 + 0.08 * ((cloth.seed % 31) / 31)
             trunk = _soft_edge(along - chest, texel)
-            mix = np.where(limb == 1, float(cloth.seed % 2), np.where(limb == 0, trunk, 0.0)) if cloth.seed % 3 else (limb == 1).astype(float)
+            mix = (
+                np.where(limb == 1, float(cloth.seed % 2), np.where(limb == 0, trunk, 0.0))
+                if cloth.seed % 3
+                else (limb == 1).astype(float)
+            )
         case "wash":
             mix = 0.5 + 0.35 * _noise(canvas, (10, 5, 10), cloth.seed) + 0.15 * _noise(canvas, 70, cloth.seed + 1)
-            return first * (0.82 + 0.45 * mix[:, None] * smoothstep(anatomy.crotch_y - 0.5, anatomy.crotch_y, along)[:, None]).astype(np.float32)
+            return first * (
+                0.82 + 0.45 * mix[:, None] * smoothstep(anatomy.crotch_y - 0.5, anatomy.crotch_y, along)[:, None]
+            ).astype(np.float32)
         case "logo":
             mix = _logo(anatomy, canvas, cloth)
         case _:
@@ -322,7 +338,9 @@ def _upper_cloth(anatomy: Anatomy, canvas: Canvas, upper: Upper, field: NDArray)
         slit = front & (np.abs(x - 0.10 - 0.25 * (pocket_y - y)) < 0.006) & (np.abs(y - pocket_y) < 0.055)
         colour = colour * np.where(slit, 0.7, 1.0)[:, None]
     if upper.collar or upper.hood:
-        collar = smoothstep(anatomy.neck_y - 0.035, anatomy.neck_y - 0.015, y) * (x < float(anatomy.joints[SHOULDER, 0]) * 0.62)
+        collar = smoothstep(anatomy.neck_y - 0.035, anatomy.neck_y - 0.015, y) * (
+            x < float(anatomy.joints[SHOULDER, 0]) * 0.62
+        )
         colour = colour * (1 - 0.16 * collar)[:, None]
     return colour.astype(np.float32)
 

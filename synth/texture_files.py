@@ -30,9 +30,13 @@ class TextureFolder:
         unreadable, not square or smaller than 256 pixels, and for a missing licence.
         """
         if not licence:
-            raise ValueError("textures need their licence recorded: give --texture-licence, for instance 'SURREAL licence'")
+            raise ValueError(
+                "textures need their licence recorded: give --texture-licence, for instance 'SURREAL licence'"
+            )
         if not folder.is_dir():
-            raise FileNotFoundError(f"texture folder {folder} does not exist; name the folder that holds the uv pictures")
+            raise FileNotFoundError(
+                f"texture folder {folder} does not exist; name the folder that holds the uv pictures"
+            )
         paths = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES))
         if not paths:
             raise FileNotFoundError(f"{folder} holds no .jpg or .png texture")

@@ -17,9 +17,28 @@ def place(dice: Dice, site: Site, distance: float, level: float) -> list[Item]:
     return kind(dice, site, distance, lateral, level)
 
 
-def _post(site: Site, distance: float, lateral: float, radius: float, height: tuple[float, float], material: Material, tint: Vector, **look: float) -> list[Item]:
+def _post(
+    site: Site,
+    distance: float,
+    lateral: float,
+    radius: float,
+    height: tuple[float, float],
+    material: Material,
+    tint: Vector,
+    **look: float,
+) -> list[Item]:
     """A round post with the dark rim at its foot and its shadow."""
-    shaft = upright(site, distance, (lateral - radius, lateral + radius), height, material, tint, mode=Mode.POST, to_camera=True, **look)
+    shaft = upright(
+        site,
+        distance,
+        (lateral - radius, lateral + radius),
+        height,
+        material,
+        tint,
+        mode=Mode.POST,
+        to_camera=True,
+        **look,
+    )
     rim = contact(site, (lateral - radius, lateral + radius), (distance - radius, distance + radius), level=height[0])
     return [shaft, rim, shadow_of(site, shaft, 1.0, height[0])]
 
@@ -47,7 +66,16 @@ def _bin(dice: Dice, site: Site, distance: float, lateral: float, level: float) 
     tint = dice.pick((dice.grey(0.06, 0.3), (0.05, 0.1, 0.07), (0.07, 0.09, 0.15)))
     wide, tall = dice.uniform(0.35, 0.7), dice.uniform(0.7, 1.2)
     footprint = ((lateral, lateral + wide), (distance, distance + wide))
-    items = box(site, footprint[1], footprint[0], (level, level + tall), dice.pick((M.PLAIN, M.WOOD, M.CORRUGATED)), tint, detail=0.6, grime=0.4)
+    items = box(
+        site,
+        footprint[1],
+        footprint[0],
+        (level, level + tall),
+        dice.pick((M.PLAIN, M.WOOD, M.CORRUGATED)),
+        tint,
+        detail=0.6,
+        grime=0.4,
+    )
     return [*items, contact(site, *footprint, level=level), shadow_of(site, items[0], 1.0, level)]
 
 
@@ -84,27 +112,63 @@ def _fence(dice: Dice, site: Site, distance: float, lateral: float, level: float
     items = [panel, *frame, shadow_of(site, panel, 0.9, level)]
     if dice.chance(0.4):
         stone = dice.grey(0.2, 0.45)
-        items += box(site, (distance - 0.1, distance + 0.1), (-FAR, FAR), (level, level + dice.uniform(0.2, 0.6)), M.CONCRETE, stone, grime=0.4)
+        items += box(
+            site,
+            (distance - 0.1, distance + 0.1),
+            (-FAR, FAR),
+            (level, level + dice.uniform(0.2, 0.6)),
+            M.CONCRETE,
+            stone,
+            grime=0.4,
+        )
     return items
 
 
 def _bicycles(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     items: list[Item] = []
     for k in range(int(dice.uniform(1, 5))):
-        tint = dice.pick((dice.grey(0.02, 0.08), dice.grey(0.02, 0.2), (0.1, 0.03, 0.03), (0.03, 0.05, 0.1), (0.3, 0.3, 0.3)))
+        tint = dice.pick(
+            (dice.grey(0.02, 0.08), dice.grey(0.02, 0.2), (0.1, 0.03, 0.03), (0.03, 0.05, 0.1), (0.3, 0.3, 0.3))
+        )
         x, back = lateral + dice.uniform(-0.8, 0.8), distance + 0.25 * k
         rider = upright(site, back, (x - 1.0, x + 1.0), (level, level + 1.1), M.BICYCLE, tint, shift=(0.5, 0.0))
-        items += [rider, shadow_of(site, rider, 0.9, level), contact(site, (x - 0.7, x + 0.7), (back - 0.1, back + 0.1), level=level, strength=0.25)]
+        items += [
+            rider,
+            shadow_of(site, rider, 0.9, level),
+            contact(site, (x - 0.7, x + 0.7), (back - 0.1, back + 0.1), level=level, strength=0.25),
+        ]
     return items
 
 
 def _car(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
-    paint = dice.pick((dice.grey(0.02, 0.06, 0.03), dice.grey(0.35, 0.7, 0.02), dice.grey(0.15, 0.35, 0.03), (0.04, 0.06, 0.12), (0.22, 0.03, 0.03)))
+    paint = dice.pick(
+        (
+            dice.grey(0.02, 0.06, 0.03),
+            dice.grey(0.35, 0.7, 0.02),
+            dice.grey(0.15, 0.35, 0.03),
+            (0.04, 0.06, 0.12),
+            (0.22, 0.03, 0.03),
+        )
+    )
     x = lateral + dice.uniform(-1.8, 1.8)
     size = dice.uniform(4.2, 5.0)
-    side = upright(site, distance, (x - 0.5 * size, x + 0.5 * size), (level, level + 0.4 * size), M.CAR, paint, tile_m=size, shift=(0.5, 0.0), glow=0.25)
+    side = upright(
+        site,
+        distance,
+        (x - 0.5 * size, x + 0.5 * size),
+        (level, level + 0.4 * size),
+        M.CAR,
+        paint,
+        tile_m=size,
+        shift=(0.5, 0.0),
+        glow=0.25,
+    )
     # The roof and bonnet seen from above are hidden in the side's outline; only the shade beneath is a plane of its own.
-    return [side, contact(site, (x - 2.1, x + 2.1), (distance - 0.1, distance + 1.7), level=level, strength=0.8), shadow_of(site, side, 1.0, level)]
+    return [
+        side,
+        contact(site, (x - 2.1, x + 2.1), (distance - 0.1, distance + 1.7), level=level, strength=0.8),
+        shadow_of(site, side, 1.0, level),
+    ]
 
 
 def _steps(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
@@ -114,5 +178,13 @@ def _steps(dice: Dice, site: Site, distance: float, lateral: float, level: float
     for k in range(int(dice.uniform(2, 7))):
         near = distance + k * tread
         last = near + tread + 0.03
-        items += box(site, (near, last), (-FAR, FAR), (level + k * rise, level + (k + 1) * rise), M.CONCRETE, dice.vary(stone, 0.06), grime=0.25)
+        items += box(
+            site,
+            (near, last),
+            (-FAR, FAR),
+            (level + k * rise, level + (k + 1) * rise),
+            M.CONCRETE,
+            dice.vary(stone, 0.06),
+            grime=0.25,
+        )
     return items

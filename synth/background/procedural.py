@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from synth.background import furniture, street
+from synth.background.facade import facade
 from synth.background.materials import baked_atlas
-from synth.background.planes import Plane, draw_planes
+from synth.background.planes import FAR, Plane, draw_planes
 from synth.background.site import Dice, Item, Site
 from synth.background.view import Background, View
 
@@ -17,7 +18,7 @@ from synth.background.view import Background, View
 class ProceduralBackgrounds:
     """Streets, squares, walls and greenery composed at random, in the true perspective of the view.
 
-    The first draw of a process bakes the patterns (seconds); pickling costs nothing.
+    The first draw of a process bakes the patterns (about a second); pickling costs nothing.
     """
 
     max_yaw_rad: float = 0.7
@@ -44,16 +45,17 @@ def compose(dice: Dice, view: View, spec: ProceduralBackgrounds) -> list[Plane]:
     # Most streets run along or across the picture, give or take; the sum of two draws favours small turns.
     yaw = spec.max_yaw_rad * 0.5 * (dice.uniform(-1, 1) + dice.uniform(-1, 1))
     site = Site.behind(view, yaw)
-    items = street.floor(dice, site) + street.far_end(dice, site)
     closing = max(site.distance_at(dice.uniform(0.02, 0.62)), spec.clearance_m + 0.4)
-    level = 0.0
+    items = street.far_end(dice, site)
+    kerb, level = FAR, 0.0
     if dice.chance(0.4) and closing > spec.clearance_m + 1.0:
         kerb = dice.uniform(spec.clearance_m, closing)
         beyond, level = street.beyond_kerb(dice, site, kerb)
         items += beyond
+    items += street.floor(dice, site, kerb)
     match _weighted(dice, (0.5, 0.22, 0.28)):
         case 0:
-            items += street.facade(dice, site, closing, level)
+            items += facade(dice, site, closing, level)
         case 1:
             items += street.greenery(dice, site, closing, level)
         case _:

@@ -120,6 +120,10 @@ class Site:
         middle = self.camera[0] + self.drift * reach
         return middle - half, middle + half
 
+    def defocus(self, distance: float) -> float:
+        """Mip levels of blur: none at the person, a half at twice the person's distance, at most one and a half."""
+        return min(0.5 * distance / max(-self.camera[2], 1.0), 1.5)
+
 
 def upright(
     site: Site,
@@ -194,9 +198,7 @@ def box(
     key = distance[0]
     items = [upright(site, key, lateral, height, material, tint, **look)]
     flat = {name: value for name, value in look.items() if name != "grime"}
-    items.append(
-        lying(site, key + 2e-3, lateral, distance, material, tint, level=height[1], mode=Mode.CARD, **flat)
-    )
+    items.append(lying(site, key + 2e-3, lateral, distance, material, tint, level=height[1], mode=Mode.CARD, **flat))
     edge = lateral[0] if site.camera[0] < lateral[0] else lateral[1] if site.camera[0] > lateral[1] else None
     if edge is not None:
         look = {"tile_m": TILE_M[material], "shift": (0.0, 0.0)} | look
@@ -231,9 +233,23 @@ def shadow_of(site: Site, item: Item, strength: float = 1.0, level: float = 0.0)
 
 
 def contact(
-    site: Site, lateral: tuple[float, float], distance: tuple[float, float], *, level: float = 0.0, strength: float = 0.5
+    site: Site,
+    lateral: tuple[float, float],
+    distance: tuple[float, float],
+    *,
+    level: float = 0.0,
+    strength: float = 0.5,
 ) -> Item:
     """The soft dark rim on the floor around the foot of something."""
     return lying(
-        site, DECAL + 1.0, lateral, distance, Material.PLAIN, BLACK, level=level, opacity=strength, edge_m=0.22, detail=0.0
+        site,
+        DECAL + 1.0,
+        lateral,
+        distance,
+        Material.PLAIN,
+        BLACK,
+        level=level,
+        opacity=strength,
+        edge_m=0.22,
+        detail=0.0,
     )

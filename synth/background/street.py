@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 from synth.background.materials import Material
 from synth.background.planes import FAR, Mode, Vector
-from synth.background.site import BACKDROP, BLACK, DECAL, FLOOR, Dice, Item, Site, box, contact, lying, shadow_of, upright
+from synth.background.site import (
+    BACKDROP,
+    BLACK,
+    DECAL,
+    FLOOR,
+    Dice,
+    Item,
+    Site,
+    box,
+    contact,
+    lying,
+    shadow_of,
+    upright,
+)
 
 M = Material
-GLASS_TINT: Vector = (0.34, 0.37, 0.38)
 
 
 def paving(dice: Dice) -> tuple[Material, Vector, dict[str, float | tuple[float, float]]]:
@@ -39,17 +49,18 @@ def paving(dice: Dice) -> tuple[Material, Vector, dict[str, float | tuple[float,
     return material, dice.vary(tint), look
 
 
-def floor(dice: Dice, site: Site) -> list[Item]:
-    """The ground the person stands on, and what is painted on it, let into it or has fallen on it."""
+def floor(dice: Dice, site: Site, end: float) -> list[Item]:
+    """The ground the person stands on, and what is painted on it, let into it or has fallen on it as far as `end`."""
     material, tint, look = paving(dice)
     everywhere = (-FAR, FAR)
-    items = [lying(site, FLOOR, everywhere, everywhere, material, tint, **look)]
+    ground = lying(site, FLOOR, everywhere, everywhere, material, tint, **look)
+    items: list[Item] = []
     if material is not M.ASPHALT and dice.chance(0.4):
         # A band of another colour across or along, as squares and malls have.
         at, width = site.distance_at(dice.uniform(0.05, 0.9)), dice.uniform(0.25, 1.2)
         band = dice.vary(tint, 0.45)
-        along = dice.chance(0.5)
-        extent = (everywhere, (at, at + width)) if along else ((at * 0.3 - width, at * 0.3), everywhere)
+        lateral = dice.uniform(-2.0, 1.5)
+        extent = (everywhere, (at, at + width)) if dice.chance(0.5) else ((lateral, lateral + width), everywhere)
         items.append(lying(site, DECAL + 50, *extent, material, band, **look))
     if dice.chance(0.16):
         items += _markings(dice, site, material)
@@ -61,7 +72,13 @@ def floor(dice: Dice, site: Site) -> list[Item]:
         near, lateral = site.distance_at(dice.uniform(0.3, 1.0)), dice.uniform(-1.5, 0.0)
         drift = ((lateral, lateral + dice.uniform(1, 3)), (near, near + dice.uniform(1, 4)))
         items.append(lying(site, DECAL + 10, *drift, M.LITTER, litter, shift=shift, edge_m=0.3))
-    return items
+    return [ground, *(_cut(item, end) for item in items if item[1].extent[2] < end)]
+
+
+def _cut(item: Item, end: float) -> Item:
+    """The part of something lying that is nearer than `end`."""
+    u0, u1, v0, v1 = item[1].extent
+    return item[0], item[1]._replace(extent=(u0, u1, v0, min(v1, end)))
 
 
 def _markings(dice: Dice, site: Site, material: Material) -> list[Item]:
@@ -100,81 +117,10 @@ def _patch(dice: Dice, site: Site, tint: Vector, look: dict[str, float | tuple[f
     )
 
 
-def facade(dice: Dice, site: Site, distance: float, level: float = 0.0) -> list[Item]:
-    """A wall across the picture with its plinth and a row of openings, or a glass or shop front."""
-    everywhere, up = (-FAR, FAR), (level, FAR)
-    shift = (dice.uniform(0, 1), 0.0)
-    blur = _defocus(site, distance)
-    rim = contact(site, everywhere, (distance - 0.25, distance + 1.0), level=level, strength=0.4)
-    if dice.chance(0.24):
-        material = dice.pick((M.GLASS, M.SHOP, M.SHOP))
-        tint = dice.vary(GLASS_TINT, 0.3)
-        items = [rim, upright(site, distance, everywhere, up, material, tint, shift=shift, glow=0.75, blur=blur, order=0.1)]
-        sill = dice.uniform(0.0, 0.7)
-        stone = dice.grey(0.08, 0.4)
-        if sill > 0.15:
-            items.append(upright(site, distance - 0.03, everywhere, (level, level + sill), M.CONCRETE, stone, grime=0.3))
-        return items
-    material, tint = _wall(dice)
-    look = {"shift": shift, "blur": blur, "grime": dice.uniform(0.1, 0.5), "macro": dice.uniform(0.0, 0.4)}
-    items = [rim, upright(site, distance, everywhere, up, material, tint, order=0.1, **look)]
-    if dice.chance(0.5):
-        plinth, stone = level + dice.uniform(0.15, 0.9), dice.grey(0.07, 0.3)
-        side = dice.pick((M.CONCRETE, M.PLASTER, M.CLADDING))
-        items.append(upright(site, distance - 0.04, everywhere, (level, plinth), side, stone, order=0.06, **look))
-    if dice.chance(0.7):
-        items += _openings(dice, site, distance, level, blur)
-    return items
-
-
-def _wall(dice: Dice) -> tuple[Material, Vector]:
-    material = dice.pick((M.BRICK, M.BRICK, M.PLASTER, M.PLASTER, M.PLASTER, M.CLADDING, M.CONCRETE, M.CORRUGATED, M.WOOD))
-    match material:
-        case M.BRICK:
-            tint = dice.pick(((0.27, 0.13, 0.09), (0.33, 0.25, 0.18), (0.22, 0.2, 0.19), (0.2, 0.12, 0.1)))
-        case M.PLASTER:
-            tint = dice.pick((dice.grey(0.4, 0.7), dice.grey(0.3, 0.5, 0.2), (0.5, 0.42, 0.28), dice.grey(0.12, 0.3)))
-        case M.WOOD:
-            tint = dice.pick(((0.22, 0.13, 0.07), (0.3, 0.22, 0.14), dice.grey(0.08, 0.2)))
-        case _:
-            tint = dice.grey(0.22, 0.55)
-    return material, dice.vary(tint)
-
-
-def _openings(dice: Dice, site: Site, distance: float, level: float, blur: float) -> list[Item]:
-    """Doors or windows at a regular pitch, each a frame, a pane and a sill, slightly in front of the wall."""
-    pitch, width = dice.uniform(1.8, 3.6), dice.uniform(0.8, 1.7)
-    door = dice.chance(0.45)
-    sill = level + (0.0 if door else dice.uniform(0.5, 1.2))
-    head = level + dice.uniform(2.0, 2.6)
-    frame = dice.pick((dice.grey(0.5, 0.75), dice.grey(0.04, 0.15), (0.2, 0.12, 0.07)))
-    leaf = dice.pick((dice.grey(0.05, 0.5), (0.16, 0.09, 0.05), (0.08, 0.1, 0.14), (0.1, 0.13, 0.1)))
-    glazed = not door or dice.chance(0.5)
-    left, right = site.span_at(distance)
-    phase = dice.uniform(0, pitch)
-    items: list[Item] = []
-    for k in range(math.floor((left - phase) / pitch), math.ceil((right - phase) / pitch)):
-        x = phase + k * pitch
-        items.append(upright(site, distance, (x - 0.07, x + width + 0.07), (sill, head + 0.07), M.PLAIN, frame, detail=0.0, order=0.05, blur=blur))
-        shift = (dice.uniform(0, 1), dice.uniform(0, 1))
-        pane, bottom = (x, x + width), sill + (0.02 if door else 0.07)
-        if glazed:
-            look = {"shift": shift, "glow": 0.7, "tile_m": dice.uniform(3, 6), "blur": blur + 0.5}
-            items.append(upright(site, distance, pane, (bottom, head), M.SHOP, dice.vary(GLASS_TINT, 0.4), order=0.04, **look))
-            middle = x + 0.5 * width
-            items.append(upright(site, distance, (middle - 0.03, middle + 0.03), (bottom, head), M.PLAIN, frame, detail=0.0, order=0.03, blur=blur))
-        else:
-            surface = dice.pick((M.WOOD, M.PLAIN, M.CORRUGATED))
-            items.append(upright(site, distance, pane, (bottom, head), surface, leaf, detail=0.4, grime=0.3, order=0.04, blur=blur))
-        if not door:
-            items += box(site, (distance - 0.1, distance), (x - 0.12, x + width + 0.12), (sill - 0.06, sill), M.CONCRETE, frame)
-    return items
-
-
 def greenery(dice: Dice, site: Site, distance: float, level: float = 0.0) -> list[Item]:
     """A hedge, bushes in a bed, or a row of planters, and its shade."""
     leaf = dice.vary(dice.pick(((0.1, 0.14, 0.05), (0.07, 0.11, 0.05), (0.15, 0.17, 0.06), (0.16, 0.13, 0.07))), 0.3)
-    blur = _defocus(site, distance)
+    blur = site.defocus(distance)
     left, right = site.span_at(distance)
     items = [contact(site, (-FAR, FAR), (distance - 0.2, distance + 2.0), level=level, strength=0.55)]
     kind = dice.pick(("hedge", "bushes", "planters"))
@@ -194,28 +140,39 @@ def greenery(dice: Dice, site: Site, distance: float, level: float = 0.0) -> lis
         shift = (dice.uniform(0, 1), dice.uniform(0, 1))
         back = distance + dice.uniform(0, 1.2)
         look = {"shift": shift, "tile_m": dice.uniform(0.8, 2.0), "blur": blur, "grime": 0.6}
-        items.append(upright(site, back, (x - wide, x + wide), (foot, foot + tall), M.FOLIAGE, dice.vary(leaf, 0.25), mode=Mode.BUSH, **look))
+        items.append(
+            upright(
+                site,
+                back,
+                (x - wide, x + wide),
+                (foot, foot + tall),
+                M.FOLIAGE,
+                dice.vary(leaf, 0.25),
+                mode=Mode.BUSH,
+                **look,
+            )
+        )
     items.append(shadow_of(site, items[-1], 0.9, level))
     return items
 
 
 def beyond_kerb(dice: Dice, site: Site, distance: float) -> tuple[list[Item], float]:
-    """A kerb with another floor behind it, a step higher or lower; returns that floor's level too."""
+    """A kerb with another floor behind it, a step higher or flush; returns that floor's level too."""
     everywhere = (-FAR, FAR)
     stone = dice.grey(0.28, 0.5)
     look = {"detail": 1.2, "macro": 0.3}
     lawn = dice.chance(0.4)
     if lawn:
-        material, tint = M.GRASS, dice.vary(dice.pick(((0.11, 0.15, 0.05), (0.15, 0.16, 0.07), (0.09, 0.12, 0.05))), 0.25)
+        material = M.GRASS
+        tint = dice.vary(dice.pick(((0.11, 0.15, 0.05), (0.15, 0.16, 0.07), (0.09, 0.12, 0.05))), 0.25)
         dressing = {"detail": dice.uniform(0.5, 1.0), "macro": 0.6, "tile_m": dice.uniform(1.0, 2.2)}
     else:
         material, tint, dressing = paving(dice)
-    level = dice.uniform(0.04, 0.15) if lawn or dice.chance(0.5) else -dice.uniform(0.08, 0.15)
-    top = max(level, 0.0)
+    level = dice.uniform(0.04, 0.15) if lawn or dice.chance(0.7) else 0.0
     behind = (distance + 0.14, FAR)
     items = [
-        lying(site, FLOOR - 2, everywhere, (distance, distance + 0.14), M.RUNNING_SLABS, stone, level=top, **look),
-        lying(site, FLOOR - 1 if level > 0 else FLOOR + 1, everywhere, behind, material, tint, level=level, **dressing),
+        lying(site, FLOOR - 2, everywhere, (distance, distance + 0.14), M.RUNNING_SLABS, stone, level=level, **look),
+        lying(site, FLOOR - 1, everywhere, behind, material, tint, level=level, **dressing),
     ]
     if level > 0:
         items.append(upright(site, distance, everywhere, (0.0, level), M.RUNNING_SLABS, stone, grime=0.3, **look))
@@ -226,26 +183,52 @@ def far_end(dice: Dice, site: Site) -> list[Item]:
     """What closes the view: buildings or trees too far away to be sharp."""
     distance = dice.uniform(25, 60)
     tint = dice.vary((0.3, 0.31, 0.32), 0.4)
-    look = {"tile_m": dice.uniform(9, 18), "shift": (dice.uniform(0, 1), dice.uniform(0, 1)), "blur": 1.2, "detail": 0.8}
+    look = {
+        "tile_m": dice.uniform(9, 18),
+        "shift": (dice.uniform(0, 1), dice.uniform(0, 1)),
+        "blur": 1.2,
+        "detail": 0.8,
+    }
     wall = upright(site, distance, (-FAR, FAR), (-0.2, FAR), M.CLUTTER, tint, grime=0.4, **look)
     items = [(BACKDROP + distance, wall[1])]
     if dice.chance(0.4):
         leaf = dice.vary((0.09, 0.12, 0.06), 0.3)
         look = {"tile_m": 6.0, "blur": 1.0}
-        items.append(upright(site, distance - 3, (-FAR, FAR), (0.0, dice.uniform(2, 6)), M.FOLIAGE, leaf, mode=Mode.BUSH, **look))
+        items.append(
+            upright(site, distance - 3, (-FAR, FAR), (0.0, dice.uniform(2, 6)), M.FOLIAGE, leaf, mode=Mode.BUSH, **look)
+        )
     return items
-
-
-def _defocus(site: Site, distance: float) -> float:
-    """Mip levels of blur: zero near the person, about one at three times the person's distance."""
-    near = max(-site.camera[2], 1.0)
-    return min(0.5 * distance / near, 1.5)
 
 
 def dappled_shade(dice: Dice, site: Site) -> list[Item]:
     """Sun through a crown that stands outside of the picture, or the straight edge of a building's shadow."""
     shift = (dice.uniform(0, 1), dice.uniform(0, 1))
     if dice.chance(0.6):
-        return [lying(site, DECAL, (-FAR, FAR), (site.distance_at(dice.uniform(0.1, 0.8)), FAR), M.DAPPLE, BLACK, mode=Mode.SHADOW, shift=shift, edge_m=1.0, tile_m=dice.uniform(3, 7))]
+        return [
+            lying(
+                site,
+                DECAL,
+                (-FAR, FAR),
+                (site.distance_at(dice.uniform(0.1, 0.8)), FAR),
+                M.DAPPLE,
+                BLACK,
+                mode=Mode.SHADOW,
+                shift=shift,
+                edge_m=1.0,
+                tile_m=dice.uniform(3, 7),
+            )
+        ]
     edge = site.distance_at(dice.uniform(0.1, 0.7))
-    return [lying(site, DECAL, (-FAR, FAR), (edge, FAR), M.PLAIN, BLACK, mode=Mode.SHADOW, detail=0.0, edge_m=dice.uniform(0.02, 0.2))]
+    return [
+        lying(
+            site,
+            DECAL,
+            (-FAR, FAR),
+            (edge, FAR),
+            M.PLAIN,
+            BLACK,
+            mode=Mode.SHADOW,
+            detail=0.0,
+            edge_m=dice.uniform(0.02, 0.2),
+        )
+    ]

@@ -12,10 +12,9 @@ import torch
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from synth.arms import Activity, Carries
 from synth.body import JOINTS, Body, load_body, pose_body, sample_betas
 from synth.motion import (
-    Activity,
-    Carries,
     Gait,
     Legs,
     aligned_pose,

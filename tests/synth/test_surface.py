@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 
 from shards.semantics import SURFACE_FLIP, SURFACE_TO_7
 from synth.body import JOINTS, Body, load_body, pose_body
-from synth.surface import Surface, build_surface, load_densepose_surface
+from synth.densepose import load_densepose_surface
+from synth.surface import Surface, build_surface
 
 HANDS, FEET, HEADS = (3, 4), (5, 6), (23, 24)
 # Of SMPL's 24 joints: 1 head, 2 torso, 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg, 7 foot.

@@ -1,0 +1,242 @@
+"""Backgrounds from a user's COCO images: crops in which nobody is annotated."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numba
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools.coco import COCO
+
+from synth.background.view import Background, View
+from synth.colour import srgb_to_linear
+
+MIN_CROP_PX = 96
+"""Least height of a crop in its image: below it, enlarging shows."""
+MARGIN_PX = 2
+"""Kept between a crop and a person's box, whose edges are rounded and whose outline is annotated by hand."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CocoBackgrounds:
+    """Crops without people of COCO images: an index of a few MB that can be sent to workers; see `open`."""
+
+    folder: Path
+    aspect: float
+    """Width over height of the crops."""
+    names: tuple[str, ...]
+    """(N,) file names below folder, of the images that have room for a crop."""
+    sizes: NDArray[np.int32]
+    """(N, 2) height and width."""
+    boxes: NDArray[np.int32]
+    """(M, 4) x0, y0, x1, y1 of all people and crowds with a margin, image after image, x1 and y1 exclusive."""
+    first_box: NDArray[np.int64]
+    """(N + 1,) boxes [first_box[k], first_box[k + 1]) belong to image k."""
+    largest: NDArray[np.int32]
+    """(N,) height of the largest crop."""
+    num_without_room: int
+    """Images of the JSON that people fill so far that no crop of MIN_CROP_PX rows fits beside them."""
+
+    @classmethod
+    def open(cls, folder: Path | str, annotations: Path | str, *, aspect: float = 0.5) -> CocoBackgrounds:
+        """Index a folder of images by its instances JSON (for COCO 2017's training set half a minute; do it once).
+
+        Raises FileNotFoundError if the folder, the JSON or an image that the JSON names is missing, and ValueError if
+        the JSON is not COCO's, has no category "person", or no image has room for a crop.
+        """
+        folder, annotations = Path(folder), Path(annotations)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}; give the folder that holds the COCO images")
+        coco = _load(annotations)
+        images = sorted(coco.dataset["images"], key=lambda image: image["id"])
+        _check_files(folder, annotations, [image["file_name"] for image in images])
+        people = coco.getCatIds(catNms=["person"])
+        if not people:
+            raise ValueError(
+                f"{annotations} has no category 'person', so nobody can be kept out; use an instances JSON"
+            )
+        names, sizes, boxes, largest = [], [], [], []
+        for image in images:
+            size = (image["height"], image["width"])
+            found = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]], catIds=people, iscrowd=None))
+            taken = _boxes([annotation["bbox"] for annotation in found], size)
+            room = _largest_crop(taken, *size, aspect)
+            if room >= MIN_CROP_PX:
+                names.append(image["file_name"])
+                sizes.append(size)
+                boxes.append(taken)
+                largest.append(room)
+        if not names:
+            raise ValueError(
+                f"none of the {len(images)} images of {annotations} has room for a crop of {MIN_CROP_PX} rows beside "
+                "its people; give more images, or leave out COCO for procedural backgrounds"
+            )
+        return cls(
+            folder=folder,
+            aspect=aspect,
+            names=tuple(names),
+            sizes=np.array(sizes, np.int32),
+            boxes=np.concatenate(boxes),
+            first_box=np.cumsum([0, *map(len, boxes)], dtype=np.int64),
+            largest=np.array(largest, np.int32),
+            num_without_room=len(images) - len(names),
+        )
+
+    def draw(self, rng: np.random.Generator, view: View) -> Background:
+        """A random crop of a random image, resized to the view; its perspective and light are the photograph's.
+
+        No ground is known, so none takes a shadow. Raises ValueError if the view's aspect is not this index's, or an
+        image cannot be decoded or is not of the size that the JSON gives.
+        """
+        if abs(view.width / view.height - self.aspect) > 0.01 * self.aspect:
+            raise ValueError(
+                f"crops were indexed for width / height = {self.aspect}, got a view of {view.width} x {view.height}; "
+                "open the folder with that aspect"
+            )
+        k = int(rng.integers(len(self.names)))
+        crop = self._draw_crop(rng, k)
+        image = read_crop(self.folder / self.names[k], tuple(self.sizes[k].tolist()), crop, (view.height, view.width))
+        return Background(
+            image=srgb_to_linear(image),
+            ground=np.zeros((view.height, view.width), np.float32),
+            provenance=f"coco:{self.names[k]}",
+        )
+
+    def _draw_crop(self, rng: np.random.Generator, k: int) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 in image k, clear of all its boxes; every place that is free is equally likely."""
+        image_height, image_width = self.sizes[k].tolist()
+        low, high = np.log([MIN_CROP_PX, self.largest[k]])
+        height = min(round(np.exp(rng.uniform(low, high))), int(self.largest[k]))
+        width = _crop_width(height, self.aspect)
+        boxes = self.boxes[self.first_box[k] : self.first_box[k + 1]]
+        # Between these places of the crop's corner, nothing starts or stops being hidden.
+        x = np.unique(
+            np.clip([0, *(boxes[:, 0] - width + 1), *boxes[:, 2], image_width - width + 1], 0, image_width - width + 1)
+        )
+        y = np.unique(
+            np.clip(
+                [0, *(boxes[:, 1] - height + 1), *boxes[:, 3], image_height - height + 1], 0, image_height - height + 1
+            )
+        )
+        area = np.diff(y)[:, None] * np.diff(x)
+        for x0, y0, x1, y1 in boxes:
+            hidden_x, hidden_y = (x[:-1] < x1) & (x[:-1] + width > x0), (y[:-1] < y1) & (y[:-1] + height > y0)
+            area[np.ix_(hidden_y, hidden_x)] = 0
+        place = int(rng.integers(area.sum()))
+        before = np.cumsum(area.ravel())
+        cell = int(np.searchsorted(before, place, side="right"))
+        row, column = divmod(cell, area.shape[1])
+        inside = place - int(before[cell] - area[row, column])
+        down, right = divmod(inside, int(x[column + 1] - x[column]))
+        left, top = int(x[column]) + right, int(y[row]) + down
+        return left, top, left + width, top + height
+
+
+def read_crop(
+    path: Path, size: tuple[int, int], crop: tuple[int, int, int, int], shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Pixels [x0, x1) x [y0, y1) of an image file of `size` (height, width), resized to shape (H, W).
+
+    Returns (H, W, 3) uint8 sRGB. A JPEG is decoded at half its size or less where the crop shrinks that much. Raises
+    FileNotFoundError, or ValueError if the file is no image, is cut short, or has another size.
+    """
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\xff\xd8":
+            found = simplejpeg.decode_jpeg_header(data)[:2]
+            shrink = max((crop[3] - crop[1]) / shape[0], 1.0)
+            least = int(np.ceil(size[0] / shrink)), int(np.ceil(size[1] / shrink))
+            pixels = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1], min_factor=2)
+        else:
+            with Image.open(io.BytesIO(data)) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            found = pixels.shape[:2]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} has gone since the folder was indexed; restore it") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a whole image ({error}); restore it, or take it out of the JSON") from error
+    if tuple(found) != size:
+        raise ValueError(
+            f"{path} is {found[1]} x {found[0]} pixels, but its JSON says {size[1]} x {size[0]}; "
+            "take images and JSON from the same release"
+        )
+    scale = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
+    box = (crop[0] * scale[1], crop[1] * scale[0], crop[2] * scale[1], crop[3] * scale[0])
+    return np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
+
+
+def _load(annotations: Path) -> COCO:
+    """pycocotools' index, without what it prints."""
+    if not annotations.is_file():
+        raise FileNotFoundError(
+            f"no file {annotations}; give the instances JSON of the images, as instances_train2017.json"
+        )
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(annotations))
+        fields = {"file_name", "height", "width", "id"}
+        complete = all(fields <= image.keys() for image in coco.dataset["images"])
+        if complete and coco.dataset["images"] and "categories" in coco.dataset and "annotations" in coco.dataset:
+            return coco
+    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{annotations} is not a COCO instances JSON ({type(error).__name__}: {error})") from error
+    raise ValueError(
+        f"{annotations} is not a COCO instances JSON: it needs images with sizes, annotations and categories"
+    )
+
+
+def _check_files(folder: Path, annotations: Path, names: Sequence[str]) -> None:
+    # One listing is far quicker than asking for each of 100,000 files.
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} images of {annotations} are not in {folder}, the first is {missing[0]}; "
+            "give the JSON that belongs to the folder"
+        )
+
+
+def _boxes(bboxes: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.int32]:
+    """COCO's x, y, width, height to (M, 4) whole pixels with a margin, cut at the image's edge."""
+    boxes = np.array(bboxes, np.float64).reshape(-1, 4)
+    low = np.floor(boxes[:, :2]) - MARGIN_PX
+    high = np.ceil(boxes[:, :2] + boxes[:, 2:]) + MARGIN_PX
+    limit = np.array([size[1], size[0]])
+    return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)], axis=1).astype(np.int32)
+
+
+@numba.njit(cache=True)
+def _crop_width(height, aspect):
+    return max(int(round(height * aspect)), 1)
+
+
+@numba.njit(cache=True)
+def _largest_crop(boxes, height, width, aspect):
+    """Rows of the largest crop that touches none of the boxes (M, 4), 0 if there is none.
+
+    Every free crop can slide left and up until a box or the edge stops it, so only those places need a test; and a
+    smaller crop fits wherever a larger one does.
+    """
+    low, high = 0, height
+    while low < high:
+        tall = (low + high + 1) // 2
+        wide = _crop_width(tall, aspect)
+        fits = False
+        for i in range(-1, len(boxes)):
+            x = 0 if i < 0 else boxes[i, 2]
+            for j in range(-1, len(boxes)):
+                y = 0 if j < 0 else boxes[j, 3]
+                free = x + wide <= width and y + tall <= height
+                for k in range(len(boxes)):
+                    free &= x >= boxes[k, 2] or x + wide <= boxes[k, 0] or y >= boxes[k, 3] or y + tall <= boxes[k, 1]
+                fits |= free
+        low, high = (tall, high) if fits else (low, tall - 1)
+    return low
