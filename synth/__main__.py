@@ -12,12 +12,11 @@ from shards.console import main, progress_bar, write_json, write_text
 from shards.sheet import draw_sheet
 from shards.writer import atomic_file
 from synth.background import CocoBackgrounds, ProceduralBackgrounds
+from synth.body import Body, load_body
 from synth.export import export_person
 from synth.generate import PitConfig, PitShards, Sources, render_group
 from synth.motion_files import MotionLibrary
 from synth.texture_files import TextureFolder
-
-Flat = tyro.conf.OmitArgPrefixes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,9 @@ class SourceFolders:
         if (self.coco is None) != (self.coco_annotations is None):
             raise ValueError("COCO backgrounds need both --coco FOLDER and --coco-annotations JSON")
         backgrounds = (
-            ProceduralBackgrounds() if self.coco is None else CocoBackgrounds.open(self.coco, self.coco_annotations, aspect=config.width / config.height)
+            ProceduralBackgrounds()
+            if self.coco is None
+            else CocoBackgrounds.open(self.coco, self.coco_annotations, aspect=config.width / config.height)
         )
         return Sources(
             backgrounds=backgrounds,
@@ -66,9 +67,10 @@ class Pit:
 
     out: Path
     """Folder of the shards; running the same command again goes on where it stopped."""
-    config: Flat[PitConfig] = field(default_factory=PitConfig)
-    sources: Flat[SourceFolders] = field(default_factory=SourceFolders)
+    config: Annotated[PitConfig, tyro.conf.arg(name="")] = field(default_factory=PitConfig)
+    sources: Annotated[SourceFolders, tyro.conf.arg(name="")] = field(default_factory=SourceFolders)
     samples_per_shard: int = 1000
+    """Size of a shard."""
     workers: int = 1
     """Processes; the bytes do not depend on them."""
     shards: tuple[int, int] | None = None
@@ -85,7 +87,9 @@ class Pit:
         sources = self.sources.open(self.config)
         num_shards = -(-self.config.num_samples // self.samples_per_shard)
         make_shard = PitShards(config=self.config, samples_per_shard=self.samples_per_shard, sources=sources)
-        config = {"command": "pit", **asdict(self.config), "samples_per_shard": self.samples_per_shard}
+        body = load_body(self.config.body)
+        # The body goes by its name: where its file lies is no matter of the set.
+        config = {"command": "pit", **asdict(self.config), "body": body.name, "sources": self.sources.record(sources)}
         first, stop = self.shards or (0, num_shards)
         here = min(stop * self.samples_per_shard, self.config.num_samples) - first * self.samples_per_shard
         with progress_bar("pit", here) as progress:
@@ -94,8 +98,8 @@ class Pit:
                 name="pit",
                 num_shards=num_shards,
                 make_shard=make_shard,
-                config={**config, "sources": self.sources.record(sources)},
-                licences=licences(self.config, sources),
+                config={**config, "samples_per_shard": self.samples_per_shard},
+                licences=licences(body, sources),
                 num_workers=self.workers,
                 overwrite=self.overwrite,
                 shard_range=self.shards,
@@ -103,7 +107,11 @@ class Pit:
             )
         report = {"out": str(self.out), "complete": manifest is not None}
         if manifest is not None:
-            report |= {"num_shards": num_shards, "num_samples": manifest.num_samples, "num_bytes": manifest.num_bytes}
+            report |= {
+                "num_shards": num_shards,
+                "num_samples": manifest.num_samples,
+                "num_bytes": sum(entry.num_bytes for entry in manifest.shards),
+            }
         if self.json:
             write_json(report)
         elif manifest is None:
@@ -113,11 +121,9 @@ class Pit:
         return 0
 
 
-def licences(config: PitConfig, sources: Sources) -> list[str]:
+def licences(body: Body, sources: Sources) -> list[str]:
     """Licences of everything that the set is made of."""
-    from synth.body import load_body
-
-    found = [f"body: {load_body(config.body).licence}"]
+    found = [f"body: {body.licence}"]
     if sources.textures is not None:
         found.append(f"textures: {sources.textures.licence}")
     if not isinstance(sources.backgrounds, ProceduralBackgrounds):
@@ -136,10 +142,11 @@ class Preview:
     num: int = 12
     """People on it, each with a texture of their own."""
     columns: int = 3
+    """People per row."""
     compact: bool = False
     """Pictures only, without the labels."""
-    config: Flat[PitConfig] = field(default_factory=PitConfig)
-    sources: Flat[SourceFolders] = field(default_factory=SourceFolders)
+    config: Annotated[PitConfig, tyro.conf.arg(name="")] = field(default_factory=PitConfig)
+    sources: Annotated[SourceFolders, tyro.conf.arg(name="")] = field(default_factory=SourceFolders)
     json: bool = False
     """Write JSON to stdout."""
 
@@ -171,8 +178,8 @@ class ExportPerson:
     """File to write, ending in .glb."""
     index: int = 0
     """Which sample's person."""
-    config: Flat[PitConfig] = field(default_factory=PitConfig)
-    sources: Flat[SourceFolders] = field(default_factory=SourceFolders)
+    config: Annotated[PitConfig, tyro.conf.arg(name="")] = field(default_factory=PitConfig)
+    sources: Annotated[SourceFolders, tyro.conf.arg(name="")] = field(default_factory=SourceFolders)
     json: bool = False
     """Write JSON to stdout."""
 

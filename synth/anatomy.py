@@ -93,7 +93,7 @@ class Anatomy:
     """A body with its surface labels and everything below, shared by all people who have it.
 
     vertices: the body's own as Points (surface of one adjoining face). crotch_y, waist_y, armpit_y, neck_y, crown_y,
-    ground_y in metres; joints (24, 3); shoe_last (V, 3), the vertices with toes melted into a shoe's shape. trunk, arm (mirrored onto the left) and leg (likewise): Reach about y, x and y.
+    ground_y in metres; joints (24, 3); shoe_last (V, 3), the vertices with feet in the shape of shoes. trunk, arm (mirrored onto the left) and leg (likewise): Reach about y, x and y.
     """
 
     body: Body
@@ -158,21 +158,23 @@ def build_anatomy(body: Body) -> Anatomy:
 
 
 def _shoe_last(body: Body, vertices: Points, ankle_y: float) -> NDArray[np.float32]:
-    """Vertices (V, 3) with the feet smoothed until the toes are one, then thickened to leather and a flat sole."""
-    faces, position = body.faces.numpy(), vertices.position.astype(np.float64).copy()
-    foot = position[:, 1] < ankle_y - 0.01
-    a = faces[:, [0, 1, 2]].ravel()
-    b = faces[:, [1, 2, 0]].ravel()
-    count = np.maximum(np.bincount(a, minlength=len(position)), 1)[:, None]
-    for _ in range(14):
-        mean = np.stack([np.bincount(a, position[b, k], len(position)) for k in range(3)], 1) / count
-        position[foot] += 0.6 * (mean - position)[foot]
-    position[foot] += 0.013 * vertex_normals(position, faces)[foot]
-    # Smoothing pulled the tip of the toes back; a shoe ends before them.
-    toe = np.clip((position[:, 2] - 0.05) / 0.1, 0, 1)
-    position[:, 2] += foot * 0.022 * toe
-    ground = vertices.position[:, 1].min()
-    position[:, 1] = np.where(foot & (position[:, 1] < ground + 0.012), ground, position[:, 1])
+    """Vertices (V, 3) with each foot blown up to its convex hull, which has no toes, and thickened to leather."""
+    from scipy.spatial import ConvexHull
+
+    position = vertices.position.astype(np.float64).copy()
+    for side in (-1, 1):
+        foot = np.nonzero((position[:, 1] < ankle_y + 0.03) & (side * position[:, 0] > 0))[0]
+        hull = ConvexHull(position[foot]).equations
+        low, high = position[foot].min(0), position[foot].max(0)
+        centre = np.array([(low[0] + high[0]) / 2, low[1] + 0.035, (low[2] + high[2]) / 2])
+        ray = position[foot] - centre
+        towards = ray @ hull[:, :3].T
+        room = -(hull[:, :3] @ centre + hull[:, 3])
+        stretch = np.where(towards > 1e-9, room / np.maximum(towards, 1e-9), np.inf).min(1)
+        share = np.clip((ankle_y - position[foot, 1]) / 0.03, 0, 1)[:, None]
+        position[foot] += share * (ray * (stretch[:, None] - 1) + 0.005 * ray / np.linalg.norm(ray, axis=1, keepdims=True))
+        # A shoe ends before the toes.
+        position[foot, 2] += 0.012 * share[:, 0] * np.clip((position[foot, 2] - centre[2]) / 0.1, 0, 1)
     return position.astype(np.float32)
 
 

@@ -31,6 +31,7 @@ from synth.outfit import Hair, Outfit, Upper
 HIDDEN_M = 0.035
 # Thinner cloth is painted on the body.
 PAINTED_M = 0.006
+HOOD_DROP_M = 0.15
 TORSO_AND_LEGS = [1, 2, 5, 6, *range(7, 15)]
 TRUNK_AND_HEAD = [1, 2, 23, 24]
 
@@ -206,7 +207,7 @@ def _wrap(anatomy: Anatomy, kind: str) -> Wrap:
             angle, surfaces = np.linspace(-1, 1, columns), TRUNK_AND_HEAD
         case "hood":
             along, columns, closed = np.arange(anatomy.neck_y + 0.075, anatomy.neck_y - 0.16, -0.0195), 25, False
-            angle, surfaces = np.linspace(-1, 1, columns), TRUNK_AND_HEAD
+            angle, surfaces = np.linspace(-1, 1, columns), [1, 2]
         case _:
             raise ValueError(f"unknown wrap {kind!r}")
     row, column = (a.ravel() for a in np.meshgrid(along, angle, indexing="ij"))
@@ -214,7 +215,9 @@ def _wrap(anatomy: Anatomy, kind: str) -> Wrap:
         column = _turn(column, 2.0)
     position = _around(anatomy, row, column, anatomy.trunk.at(anatomy.trunk.radius, row, column))
     faces = grid_faces(len(along), columns, closed=closed)
-    corner, surface = beneath(anatomy, position, faces, surfaces)
+    # A hood takes its cloth from the back below, not from the bare neck that it surrounds.
+    source = position - np.array([0, HOOD_DROP_M, 0], np.float32) if kind == "hood" else position
+    corner, surface = beneath(anatomy, source, faces, surfaces)
     weights, directions = ride(anatomy, position)
     if kind == "skirt":
         weights = _skirt_weights(anatomy, position)

@@ -74,7 +74,9 @@ def upper_field(anatomy: Anatomy, upper: Upper, points: Points, *, with_opening:
     from_neck = (points.position - centre) * np.array([1.0, 1.1, 0.8], np.float32)
     from_neck[:, 1] = np.minimum(from_neck[:, 1], 0)
     hole = np.linalg.norm(from_neck, axis=1) - upper.neck_m
-    field = np.minimum.reduce([sleeve_x(anatomy, upper.sleeve) - x, y - hem_y(anatomy, upper.hem), hole])
+    # Sleeves end arms; hips and legs, which may reach as far out, lie below.
+    sleeve = np.maximum(sleeve_x(anatomy, upper.sleeve) - x, anatomy.armpit_y - 0.1 - y)
+    field = np.minimum.reduce([sleeve, y - hem_y(anatomy, upper.hem), hole])
     # The head stays free; a collar climbs the neck a little.
     top = neck[1] + (0.02 if upper.collar or upper.hood else 0.0)
     field = np.where(np.isin(points.surface, [23, 24]), np.minimum(field, top - y), field)

@@ -28,7 +28,7 @@ from synth.outfit import Outfit, sample_outfit
 from synth.raster import RasterConfig
 from synth.render import Cameras, cast_shadow, draw_person
 from synth.scene import Scene, draw_scene
-from synth.sensor import apply_sensor, sample_sensor
+from synth.sensor import SensorConfig, apply_sensor, sample_sensor
 from synth.texture import paint
 from synth.texture_files import TextureFolder
 
@@ -38,15 +38,20 @@ class PitConfig:
     """What fixes the content of a PIT set, together with the shard size."""
 
     num_samples: int = 9290
+    """SAN's size: 929 textures on 10 bodies each."""
     seed: int = 0
+    """Another seed, other people; 0 is one like any other."""
     samples_per_texture: int = 10
-    """SAN: 929 textures, each on 10 bodies."""
+    """Bodies and scenes per outfit."""
     height: int = 256
+    """Rows of image and aligned."""
     width: int = 128
+    """Columns of image and aligned."""
     body: str = "open"
     """`open`, or `smpl=PATH` for a licensed SMPL file with its UV .obj beside it."""
     camera: CameraConfig = field(default_factory=CameraConfig)
     raster: RasterConfig = field(default_factory=RasterConfig)
+    sensor: SensorConfig = field(default_factory=SensorConfig)
     quality: int = 95
     """JPEG quality of image and aligned, 90..100."""
 
@@ -179,7 +184,7 @@ def render_scenes(
     background = cast_shadow(background, ground, vertices, dressed.faces, cameras, config.raster)
     drawn = draw_person(background, vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
-    images = apply_sensor(drawn.image, [sample_sensor(rng) for rng in rngs], rngs)
+    images = apply_sensor(drawn.image, [sample_sensor(rng, config.sensor) for rng in rngs], rngs)
     places = coco_keypoints(joints, face).transpose(1, 2)
     keypoints = project(to_camera(places, cameras.world_to_camera), cameras.intrinsics).transpose(1, 2)
     seen = visibility(keypoints, drawn.depth)

@@ -121,8 +121,11 @@ def paint(anatomy: Anatomy, outfit: Outfit) -> NDArray[np.uint8]:
 
 
 def _over(colour: Colours, canvas: Canvas, field: NDArray, above: Colours) -> None:
-    """Lay `above` onto the canvas's texels of colour where field > 0, blending over the texel that the edge crosses."""
-    alpha = np.clip(field / canvas.texel_m + 0.5, 0, 1).astype(np.float32)[:, None]
+    """Lay `above` onto the canvas's texels of colour where field > 0, blending over the texel beyond the edge.
+
+    Cloth is cut where field is 0: up to there its colour is pure, or its rim would show what it lies on.
+    """
+    alpha = np.clip(field / canvas.texel_m + 1, 0, 1).astype(np.float32)[:, None]
     below = colour[canvas.index]
     colour[canvas.index] = below + alpha * (above - below)
 

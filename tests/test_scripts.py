@@ -1,5 +1,6 @@
 """The scripts as a user meets them: set-up, demo and its page, tests, and what the checkout holds."""
 
+import base64
 import html
 import importlib.util
 import json
@@ -31,7 +32,11 @@ case "$*" in
   *) exec "REAL" "$@" ;;
 esac
 """
-OLD_PYTHON = '#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.2" || exit 1\n'
+OLD_PYTHON = """#!/usr/bin/env bash
+# Stands for a Python that takes itself for 3.10.
+if [ "$1" = --version ]; then echo "Python 3.10.2"; exit; fi
+exec "REAL" -c "import sys; sys.version_info = (3, 10, 2, 'final', 0); exec(sys.argv[1])" "$2"
+"""
 INSPECT = """
 <script>addEventListener("load", () => {
   const painted = (e) => !e || !/, 0\\)$/.test(getComputedStyle(e).backgroundColor)
@@ -65,11 +70,11 @@ def checkout(folder: Path, *parts: str) -> Path:
     return folder
 
 
-def run(script: Path, *arguments: str, python: str | None = None, **extra: str) -> subprocess.CompletedProcess:
-    """Run a script of a copied checkout from a folder elsewhere; `python` is the text of every Python in PATH."""
+def run(script: Path, *arguments: str, python: str = PYTHON, **extra: str) -> subprocess.CompletedProcess:
+    """Run a script of a copied checkout from a folder elsewhere; `python` stands for every Python in PATH."""
     root, bin_folder = script.parents[1], script.parents[1].with_suffix(".bin")
     for name in ("python3.13", "python3.12", "python3.11", "python3"):
-        executable(bin_folder / name, python or PYTHON.replace("REAL", sys.executable))
+        executable(bin_folder / name, python.replace("REAL", sys.executable))
     path = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "PYTHON": "", **extra}
     return subprocess.run(
@@ -225,10 +230,8 @@ def test_report_stands_alone(page: Path):
 def test_report_shows_the_set(page: Path, demo: Path):
     table, text = Table(demo / "out" / "demo" / "pit"), html.unescape(page.read_text())
     shown = {values["src"] for tag, values in Page(page).tags if tag == "img"}
-    from base64 import b64encode
-
     for i in range(len(table)):
-        data = b64encode(table.read_members(i, ("image.jpg",))["image.jpg"]).decode()
+        data = base64.b64encode(table.read_members(i, ("image.jpg",))["image.jpg"]).decode()
         assert f"data:image/jpeg;base64,{data}" in shown
     for entry in table.manifest.shards:
         assert entry.sha256 in text
