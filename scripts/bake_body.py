@@ -20,7 +20,7 @@ from PIL import Image
 
 NUM_ADULTS = 400
 NUM_SHAPES = 10
-TARGET_VERTICES = 5000
+TARGET_VERTICES = 6900
 # Height of European adults (mean, standard deviation in metres), female and male: NCD-RisC 2016, rounded.
 HEIGHTS_M = {0: (1.645, 0.065), 1: (1.775, 0.07)}
 PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]

@@ -16,28 +16,15 @@ STEPS = SUBSAMPLE_STEPS
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def draw_pixels(
-    face,
-    sample,
-    num_covered,
-    supersampling,
-    projected,
-    faces,
-    corner,
-    surface,
-    normals,
-    texture,
-    towards,
-    light,
-    image,
-    iuv,
+    face, sample, num_covered, supersampling, points, faces, corner, surface, texture, towards, light, image, iuv
 ):
     """Shade the covered pixels into image (B, H, W, 3) linear RGB and iuv (B, H, W, 3) uint8, both in place.
 
-    face, sample, num_covered (B, H, W) as of `synth.raster.Visibility`, faces packed picture by picture; projected
-    (B * N, 3) pixels and depth; faces (F, 3) of one mesh, corner (F, 3, 4), surface (F,); normals (B, 3, N);
-    texture (S, S, 3) linear RGB; towards (B, 3) unit, to the camera; light (B, 9) as in `synth.shade.shade`.
+    face, sample, num_covered (B, H, W) as of `synth.raster.Visibility`, faces packed picture by picture; points
+    (B, N, 6) pixels, depth and normal, side by side to be read at once; faces (F, 3) of one mesh, corner (F, 3, 4),
+    surface (F,); texture (S, S, 3) linear RGB; towards (B, 3) unit, to the camera; light (B, 9) as in `synth.shade.shade`.
     """
-    num_vertices, share = normals.shape[2], np.float32(1 / (supersampling * supersampling))
+    share = np.float32(1 / (supersampling * supersampling))
     # Where each sample of a pixel lies, in steps from the pixel's corner.
     along = np.arange(supersampling * supersampling)
     step_x = along % supersampling * STEPS + STEPS // 2
@@ -52,11 +39,11 @@ def draw_pixels(
                 own, place = face[b, r, c] - first, sample[b, r, c]
                 i, j, k = faces[own, 0], faces[own, 1], faces[own, 2]
                 at_x, at_y = np.float64(c * pixel + step_x[place]), np.float64(r * pixel + step_y[place])
-                w0, w1, w2 = locate(projected, b * num_vertices, i, j, k, np.float32(pixel), at_x, at_y)
+                w0, w1, w2 = locate(points, b, i, j, k, np.float32(pixel), at_x, at_y)
                 coverage = num_covered[b, r, c] * share
                 u = w0 * corner[own, 0, 0] + w1 * corner[own, 1, 0] + w2 * corner[own, 2, 0]
                 v = w0 * corner[own, 0, 1] + w1 * corner[own, 1, 1] + w2 * corner[own, 2, 1]
-                sunlit, from_sky, from_ground = exposure(normals, b, i, j, k, w0, w1, w2, towards, light)
+                sunlit, from_sky, from_ground = exposure(points, b, i, j, k, w0, w1, w2, towards, light)
                 x0, y0, fx, fy = texel(texture.shape[0], u, v)
                 for k in range(3):
                     top = texture[y0, x0, k] * (1 - fx) + texture[y0, x0 + 1, k] * fx
@@ -74,11 +61,11 @@ def draw_pixels(
 
 # Views of arrays cost more than the arithmetic here, hence scalars in and out.
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def locate(projected, first, i, j, k, scale, at_x, at_y):
+def locate(points, b, i, j, k, scale, at_x, at_y):
     """Perspective-correct weights of a sample at whole steps (at_x, at_y), as `synth.raster.locate_samples`."""
-    x0, y0 = np.rint(projected[first + i, 0] * scale) - at_x, np.rint(projected[first + i, 1] * scale) - at_y
-    x1, y1 = np.rint(projected[first + j, 0] * scale) - at_x, np.rint(projected[first + j, 1] * scale) - at_y
-    x2, y2 = np.rint(projected[first + k, 0] * scale) - at_x, np.rint(projected[first + k, 1] * scale) - at_y
+    x0, y0 = np.rint(points[b, i, 0] * scale) - at_x, np.rint(points[b, i, 1] * scale) - at_y
+    x1, y1 = np.rint(points[b, j, 0] * scale) - at_x, np.rint(points[b, j, 1] * scale) - at_y
+    x2, y2 = np.rint(points[b, k, 0] * scale) - at_x, np.rint(points[b, k, 1] * scale) - at_y
     w0, w1, w2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
     area = w0 + w1 + w2
     if area < 0:
@@ -86,7 +73,7 @@ def locate(projected, first, i, j, k, scale, at_x, at_y):
     if area == 0:
         w0, w1, w2 = 1.0, 1.0, 1.0
     # w / z, with the three divisions multiplied out.
-    z0, z1, z2 = projected[first + i, 2], projected[first + j, 2], projected[first + k, 2]
+    z0, z1, z2 = points[b, i, 2], points[b, j, 2], points[b, k, 2]
     w0, w1, w2 = max(w0, 0.0) * (z1 * z2), max(w1, 0.0) * (z0 * z2), max(w2, 0.0) * (z0 * z1)
     whole = 1 / (w0 + w1 + w2)
     return np.float32(w0 * whole), np.float32(w1 * whole), np.float32(w2 * whole)
@@ -103,11 +90,11 @@ def texel(size, u, v):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def exposure(normals, b, i, j, k, w0, w1, w2, towards, light):
+def exposure(points, b, i, j, k, w0, w1, w2, towards, light):
     """How much of sun, sky and ground light a surface point takes, as `synth.shade.shade`."""
-    x = w0 * normals[b, 0, i] + w1 * normals[b, 0, j] + w2 * normals[b, 0, k]
-    y = w0 * normals[b, 1, i] + w1 * normals[b, 1, j] + w2 * normals[b, 1, k]
-    z = w0 * normals[b, 2, i] + w1 * normals[b, 2, j] + w2 * normals[b, 2, k]
+    x = w0 * points[b, i, 3] + w1 * points[b, j, 3] + w2 * points[b, k, 3]
+    y = w0 * points[b, i, 4] + w1 * points[b, j, 4] + w2 * points[b, k, 4]
+    z = w0 * points[b, i, 5] + w1 * points[b, j, 5] + w2 * points[b, k, 5]
     facing = x * towards[b, 0] + y * towards[b, 1] + z * towards[b, 2]
     sunward = x * light[b, 0] + y * light[b, 1] + z * light[b, 2]
     if facing < 0:

@@ -136,7 +136,7 @@ def _cloth_pieces(anatomy: Anatomy, outfit: Outfit) -> list[Mesh]:
     body = moved(whole, body_offset(anatomy, outfit, points))
     pieces = [_uncovered(body, np.maximum.reduce([*covers, lower] if shelled else covers))]
     if outfit.lower.joined:
-        pieces.append(_skirt(anatomy, outfit))
+        pieces.append(_skirt(anatomy, outfit, uppers))
     elif shelled:
         region = _region(anatomy, "below waist")
         shell = moved(region.mesh, lower_offset(anatomy, outfit.lower, region.points))
@@ -256,10 +256,13 @@ def _wrapped(anatomy: Anatomy, wrap: Wrap, angle: NDArray, radius: NDArray) -> M
     return with_faces(wrap.mesh, slice(None), rest=_around(anatomy, wrap.along, angle, radius))
 
 
-def _skirt(anatomy: Anatomy, outfit: Outfit) -> Mesh:
+def _skirt(anatomy: Anatomy, outfit: Outfit, uppers: list[Upper]) -> Mesh:
+    """A skirt, without what tops worn over it hide."""
     wrap = _wrap(anatomy, "skirt")
     radius = anatomy.trunk.at(skirt_drape(anatomy, outfit.lower), wrap.along, wrap.angle)
-    return cut(_wrapped(anatomy, wrap, wrap.angle, radius), lower_field(anatomy, outfit.lower, wrap.points))
+    cover = np.maximum.reduce([upper_field(anatomy, upper, wrap.points) for upper in uppers])
+    skirt = _uncovered(_wrapped(anatomy, wrap, wrap.angle, radius), cover)
+    return cut(skirt, lower_field(anatomy, outfit.lower, wrap.points))
 
 
 def _hem(anatomy: Anatomy, upper: Upper, top_y: float) -> Mesh:

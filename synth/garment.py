@@ -139,7 +139,8 @@ def upper_drape(anatomy: Anatomy, upper: Upper) -> NDArray:
 
 
 def skirt_drape(anatomy: Anatomy, lower: Lower) -> NDArray:
-    return drape(anatomy.trunk, ease_m=lower.ease_m, top=anatomy.waist_y, cling_per_m=0.0, flare=lower.flare)
+    hip_y = float(anatomy.joints[HIP, 1])
+    return drape(anatomy.trunk, ease_m=lower.ease_m, top=hip_y, cling_per_m=0.0, flare=lower.flare)
 
 
 def upper_offset(anatomy: Anatomy, upper: Upper, points: Points) -> NDArray[np.float32]:

@@ -254,7 +254,7 @@ def _lower(rng: np.random.Generator, season: Season, feminine: bool, long_top: b
         length=float(u(0.36, 0.85)),
         ease_m=0.01,
         hem_radius_m=0.0,
-        flare=float(u(0.05, 0.4)),
+        flare=float(u(0.05, 0.32)),
         cloth=cloth,
     )
 

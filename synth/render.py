@@ -49,24 +49,24 @@ def draw_person(
     vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3) linear RGB float.
     """
     batch, _, num_vertices = vertices.shape
-    projected = pack(project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics))
+    projected = project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics)
+    packed = pack(projected)
     faces, first_face = pack_faces(dressed.faces, batch, num_vertices)
-    visible = rasterize(projected, faces, first_face, cameras.height, cameras.width, config)
+    visible = rasterize(packed, faces, first_face, cameras.height, cameras.width, config)
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
     towards_camera = torch.nn.functional.normalize(eye - vertices.mean(2), dim=1)
     if not vertices.is_cpu:
-        fragments = gather_fragments(visible, projected, faces)
+        fragments = gather_fragments(visible, packed, faces)
         return draw_fragments(background, fragments, visible.depth, normals, dressed, texture, towards_camera, cameras)
     from synth.draw_numba import draw_pixels
 
     image, iuv = background.clone(), torch.zeros(*background.shape, dtype=torch.uint8)
-    arrays = (visible.face, visible.sample, visible.num_covered)
-    mesh = (dressed.faces, dressed.corner, dressed.surface, normals.contiguous(), texture)
+    points = torch.cat([projected, normals], 1).transpose(1, 2).contiguous()
+    mesh = (points, dressed.faces, dressed.corner, dressed.surface, texture)
     draw_pixels(
-        *(a.numpy() for a in arrays),
+        *(a.numpy() for a in (visible.face, visible.sample, visible.num_covered)),
         config.supersampling,
-        projected.numpy(),
         *(a.numpy() for a in (*mesh, towards_camera, cameras.light, image, iuv)),
     )
     return Drawn(image=image, iuv=iuv, depth=visible.depth)

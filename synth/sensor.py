@@ -19,9 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synth.colour import linear_to_srgb, srgb_to_linear
-
-__all__ = ["SensorConfig", "SensorParams", "apply_sensor", "linear_to_srgb", "sample_sensor", "srgb_to_linear"]
+from synth.colour import linear_to_srgb
 
 LUMA = (0.2126, 0.7152, 0.0722)
 """Weights of linear red, green, blue in luminance (Rec. 709)."""
@@ -179,8 +177,10 @@ def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, 
     # Deviates come from bytes: a fraction of the time of normal ones, and 8 bits are what the picture keeps.
     codes = rng.integers(0, 2**64, -(-size // 8), dtype=np.uint64).view(np.uint8)[:size]
     balance = white_balance(params)
-    # Enlarging averages neighbours, and would make a coarse recording the quieter one.
-    gain = (balance / params.resolution) ** 2
+    # The noise is drawn before a coarse recording averages neighbours, which would make that the quieter one: of its
+    # deviation, 2/3 of the resolution would remain.
+    coarseness = 1.0 if params.resolution == 1 else 1.5 / params.resolution
+    gain = (balance * coarseness) ** 2
     encoded, bend = tone_tables()
     _develop(
         light,

@@ -119,6 +119,15 @@ def test_nothing_stands_before_the_person(backgrounds: ProceduralBackgrounds) ->
         assert ground[feet:].min() > 0.98, k
 
 
+def test_nothing_stands_nearer_than_the_clearance() -> None:
+    backgrounds = ProceduralBackgrounds(clearance_m=2.0, max_yaw_rad=0.0)
+    for k, view in enumerate(views(60)):
+        # A fence's foot reaches 0.1 m to the front.
+        row = int(project(view, Site.behind(view, 0.0).at(0.0, 0.0, 1.85))[1]) + 1
+        ground = backgrounds.draw(np.random.default_rng(k), view).ground
+        assert ground[max(row, 0) :].min() > 0.98, k
+
+
 def test_any_picture_size(backgrounds: ProceduralBackgrounds) -> None:
     for height, width in ((64, 32), (384, 128), (97, 61)):
         image = backgrounds.draw(np.random.default_rng(0), make_view(height=height, width=width)).image

@@ -79,7 +79,7 @@ def check_error(result: Result, *says: object) -> None:
     assert "Traceback" not in result.err
     assert "Warning" not in result.err
     before, _, message = result.err.partition("error: ")
-    assert all(line.startswith("pit: ") for line in before.splitlines()), result.err
+    assert all(line.startswith(("pit: ", "preview: ")) for line in before.splitlines()), result.err
     assert "error: " not in message
     for word in says:
         assert str(word) in message
@@ -203,11 +203,11 @@ def test_export_person_wants_its_suffix(call: Call, tmp_path: Path):
         (("--quality", 50), ("quality", "90..100", "got 50")),
         (("--height", 255), ("even", "255 x 128")),
         (("--width", 16), ("at least 64 x 32", "256 x 16")),
-        (("--supersampling", 0), ("supersampling", "1..8", "got 0")),
-        (("--near-m", 0), ("near_m", "positive")),
-        (("--distance-m", 1, 5), ("distance_m", "2.5", "got 1")),
-        (("--height-m", 5, 2), ("height_m", "low <= high", "5.0..2.0")),
-        (("--truncation", 2), ("truncation", "[0, 1]", "got 2")),
+        (("--raster.supersampling", 0), ("supersampling", "1..8", "got 0")),
+        (("--raster.near-m", 0), ("near_m", "positive")),
+        (("--camera.distance-m", 1, 5), ("distance_m", "2.5", "got 1")),
+        (("--camera.height-m", 5, 2), ("height_m", "low <= high", "5.0..2.0")),
+        (("--camera.truncation", 2), ("truncation", "[0, 1]", "got 2")),
         (("--body", "anny"), ("body", "smpl=PATH", "anny")),
         (("--num-samples", 20, "--shards", 0, 1000), ("shard range", "0..1", "0..1000")),
         (("--num-samples", 20, "--shards", 1, 1), ("shard range", "1..1")),
@@ -234,11 +234,6 @@ def lose_image(sources: Path) -> None:
     (sources / "coco" / "images" / f"{2:012d}.jpg").unlink()
 
 
-def cut_images(sources: Path) -> None:
-    for path in (sources / "coco" / "images").iterdir():
-        path.write_bytes(path.read_bytes()[:-900])
-
-
 def cut_json(sources: Path) -> None:
     path = sources / "coco" / "instances.json"
     path.write_text(path.read_text()[:200])
@@ -252,7 +247,7 @@ def text_texture(sources: Path) -> None:
     (sources / "textures" / "text.png").write_text("no picture")
 
 
-def cut_texture(sources: Path) -> None:
+def cut_textures(sources: Path) -> None:
     for path in (sources / "textures").iterdir():
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -273,13 +268,11 @@ def motion_with_nan(sources: Path) -> None:
         (break_nothing, ("--motions", "{root}/nowhere"), ("motion folder", "nowhere", "does not exist")),
         (break_nothing, ("--textures", "{root}/nowhere"), ("texture folder", "nowhere", "does not exist")),
         (break_nothing, ("--texture-licence", ""), ("licence", "--texture-licence")),
-        (break_nothing, ("--height", 128), ()),
         (lose_image, (), ("1 of 3 images", f"{2:012d}.jpg", "coco/images", "belongs to the folder")),
-        (cut_images, (), ("coco/images/0000", "not a whole image", "restore it")),
         (cut_json, (), ("instances.json", "not a COCO instances JSON")),
         (odd_texture, (), ("textures/odd.png", "300 x 257", "square", "resize or remove")),
         (text_texture, (), ("textures/text.png", "cannot be read", "replace or remove")),
-        (cut_texture, (), ("textures/", "cannot be", "replace or remove")),
+        (cut_textures, (), ("textures/", "cannot be", "replace or remove")),
         (wrong_motion, (), ("motions/wrong.npz", "poses", "missing", "remove it")),
         (motion_with_nan, (), ("motions/walk_poses.npz", "'poses'", "not finite", "remove")),
     ],
@@ -288,12 +281,23 @@ def test_bad_sources(call: Call, root: Path, tmp_path: Path, damage: Callable, o
     sources = Path(shutil.copytree(root, tmp_path / "sources"))
     damage(sources)
     given = [str(option).format(root=sources) for option in options]
-    result = call("pit", "--out", tmp_path / "out", *SIZES, *source_options(sources), *given)
-    if options == ("--height", 128):
-        assert result.code == 0, "pictures of another shape take crops of that shape"
-        return
-    check_error(result, *says)
-    assert list(tmp_path.glob("out/*.tar")) == []
+    # It opens and draws from the same sources as `pit`, and needs no worker.
+    check_error(call("preview", "--out", tmp_path / "people.png", *source_options(sources), *given), *says)
+    assert not (tmp_path / "people.png").exists()
+
+
+def test_a_cut_image_names_shard_and_file(call: Call, root: Path, tmp_path: Path):
+    sources = Path(shutil.copytree(root, tmp_path / "sources"))
+    for path in (sources / "coco" / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:-900])
+    result = call("pit", "--out", tmp_path / "out", *SIZES, *source_options(sources))
+    check_error(result, "shard pit-000000.tar", "coco/images/0000", "not a whole image", "restore it")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+
+def test_crops_take_the_pictures_shape(call: Call, root: Path, tmp_path: Path):
+    result = call("preview", "--out", tmp_path / "people.png", "--num", 1, "--height", 128, *source_options(root))
+    assert result.code == 0, result.err
 
 
 def test_coco_without_annotations(call: Call, root: Path, tmp_path: Path):

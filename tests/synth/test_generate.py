@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -212,16 +211,6 @@ def test_kill_9_in_the_middle_and_a_restart_give_the_same_bytes(rendered: Render
         assert (out / name).read_bytes() == (rendered.folder / name).read_bytes(), name
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "a finished shard was made again"
     assert [path.name for path in out.glob(".tmp~*")] == []
-
-
-def test_a_missing_shard_is_made_again(rendered: Rendered, tmp_path: Path):
-    out = Path(shutil.copytree(rendered.folder, tmp_path / "pit", copy_function=shutil.copy2))
-    lost = out / "pit-000003.tar"
-    lost.unlink()
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
-    run(pit(out))
-    assert lost.read_bytes() == (rendered.folder / lost.name).read_bytes()
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_samples_do_not_depend_on_the_shards_size(table: Table):
