@@ -122,17 +122,17 @@ class Outfit:
 # Share of garments of each colour family, hue in turns, saturation and value ranges (sRGB HSV). About one in five is
 # saturated; the rest are black, greys, white, navy, beige, brown and washed blue.
 _FAMILIES = {
-    "black": (0.24, (0.0, 1.0), (0.0, 0.25), (0.05, 0.15)),
+    "black": (0.19, (0.0, 1.0), (0.0, 0.25), (0.05, 0.15)),
     "grey": (0.17, (0.5, 0.7), (0.0, 0.10), (0.20, 0.62)),
-    "white": (0.12, (0.05, 0.65), (0.0, 0.06), (0.74, 0.93)),
+    "white": (0.13, (0.05, 0.65), (0.0, 0.06), (0.74, 0.93)),
     "navy": (0.12, (0.58, 0.67), (0.35, 0.70), (0.12, 0.30)),
     "beige": (0.08, (0.06, 0.12), (0.15, 0.38), (0.45, 0.80)),
     "brown": (0.05, (0.04, 0.09), (0.35, 0.60), (0.18, 0.42)),
     "blue": (0.07, (0.55, 0.62), (0.18, 0.50), (0.35, 0.68)),
     "olive": (0.04, (0.13, 0.24), (0.20, 0.45), (0.20, 0.45)),
-    "saturated": (0.11, (0.0, 1.0), (0.55, 0.90), (0.35, 0.80)),
+    "saturated": (0.15, (0.0, 1.0), (0.55, 0.90), (0.35, 0.80)),
 }
-_LOWER_SHARE = {"black": 0.34, "grey": 0.16, "navy": 0.16, "blue": 0.19, "beige": 0.08, "brown": 0.03, "olive": 0.04}
+_LOWER_SHARE = {"black": 0.27, "grey": 0.16, "navy": 0.16, "blue": 0.24, "beige": 0.08, "brown": 0.03, "olive": 0.04}
 # Melanin from light to dark, sRGB, between dermatologists' types I and VI.
 _SKIN = np.array(
     [
@@ -241,7 +241,7 @@ def _lower(rng: np.random.Generator, season: Season, feminine: bool, long_top: b
         return Lower(
             kind=kind,
             joined=False,
-            length=float(u(0.32, 0.52)),
+            length=float(u(0.42, 0.56)),
             ease_m=0.015,
             hem_radius_m=radius,
             flare=0.0,

@@ -3,8 +3,8 @@
 In the order of a real camera. It runs on the CPU, one image at a time, whatever device drew the light: the JPEG blocks
 and the file that follows are made there anyway, and one compiled pass takes a fifth of the time of tensor operations.
 
-Two cameras differ in white balance, contrast and sharpening more than in viewpoint
-(that is what a re-identification model has to bear), so those ranges are wide; blur and noise are mild.
+Two cameras differ in white balance, contrast and sharpening more than in viewpoint (that is what a re-identification
+model has to bear), so those ranges are wide; blur and noise are mild.
 """
 
 import functools
@@ -35,7 +35,7 @@ Range = tuple[float, float]
 class SensorConfig:
     """Ranges that `sample_sensor` draws from; each is (low, high), uniform unless said otherwise."""
 
-    exposure_ev: Range = (-0.7, 0.55)
+    exposure_ev: Range = (-0.45, 0.85)
     """Stops."""
     temperature_ev: Range = (-0.2, 0.2)
     """Error of white balance from blue (negative) to orange: stops of red over green, and green over blue."""
@@ -43,9 +43,9 @@ class SensorConfig:
     """Error of white balance from magenta (negative) to green: stops of green over red and blue."""
     saturation: Range = (0.5, 1.05)
     """0 grey, 1 as it was."""
-    contrast: Range = (-0.35, 0.75)
+    contrast: Range = (-0.15, 0.8)
     """Strength of the S-shaped tone curve, in (-1, 1); 0 is none."""
-    veil: Range = (0.0, 0.05)
+    veil: Range = (0.0, 0.03)
     """Light scattered in the lens over the whole picture, as a share of white in linear light."""
     defocus_px: Range = (0.35, 0.95)
     """Standard deviation of the Gaussian blur, pixels of the picture."""
@@ -244,7 +244,7 @@ def resolution_band(size: int, resolution: float) -> NDArray[np.float32]:
 
 
 def _band(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Diagonals of a banded (N, N) matrix, (2 R + 1, N): row k, column i holds what input i + k - R adds to output i."""
+    """Diagonals of a banded (N, N) matrix, (2 R + 1, N): [k, i] holds what input i + k - R adds to output i."""
     size = len(matrix)
     outputs, inputs = np.nonzero(np.abs(matrix) > 1e-6)
     reach = int(np.abs(outputs - inputs).max())

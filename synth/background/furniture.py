@@ -163,7 +163,7 @@ def _car(dice: Dice, site: Site, distance: float, lateral: float, level: float) 
         shift=(0.5, 0.0),
         glow=0.25,
     )
-    # The roof and bonnet seen from above are hidden in the side's outline; only the shade beneath is a plane of its own.
+    # A car is its side alone: roof and bonnet are part of the outline, only the shade beneath is a plane of its own.
     return [
         side,
         contact(site, (x - 2.1, x + 2.1), (distance - 0.1, distance + 1.7), level=level, strength=0.8),

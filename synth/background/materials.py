@@ -82,8 +82,8 @@ def baked_atlas() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """All patterns with their mip levels.
 
     Returns texels (len(Material) * T,) uint64 and offsets (NUM_LEVELS + 1,) int64: level k of material m is a square of
-    SIZE >> k texels, rows upwards, from m * T + offsets[k] on, where T = offsets[-1]. A texel holds 8-bit red, green, blue
-    (ratio * UNIT) and alpha, from low to high in 16 bits each, so that one multiplication weighs all four. Read-only.
+    SIZE >> k texels, rows upwards, from m * T + offsets[k] on, where T = offsets[-1]. A texel holds 8-bit red, green,
+    blue (ratio * UNIT) and alpha, from low to high in 16 bits each, so that one product weighs all four. Read-only.
     """
     offsets = np.zeros(NUM_LEVELS + 1, np.int64)
     offsets[1:] = np.cumsum([(SIZE >> level) ** 2 for level in range(NUM_LEVELS)])

@@ -41,8 +41,8 @@ BUSH, POST, SHADOW, GROUND = int(Mode.BUSH), int(Mode.POST), int(Mode.SHADOW), i
 
 
 @njit
-def _homography(plane, projection):
-    """Pixels (x, y, 1) to (u w, v w, w) with w = 1 / depth; all zero when the plane is seen edge-on."""
+def _homography(plane, projection, h):
+    """Fill h (3, 3): pixels (x, y, 1) to (u w, v w, w) with w = 1 / depth; all zero when the plane is seen edge-on."""
     m = np.zeros((3, 3))
     for row in range(3):
         for k in range(3):
@@ -50,31 +50,28 @@ def _homography(plane, projection):
             m[row, 1] += projection[row, k] * plane.v_axis[k]
             m[row, 2] += projection[row, k] * plane.origin[k]
         m[row, 2] += projection[row, 3]
-    h = np.zeros((3, 3))
     for i in range(3):
         for j in range(3):
             a, b, c, d = (j + 1) % 3, (j + 2) % 3, (i + 1) % 3, (i + 2) % 3
             h[i, j] = m[a, c] * m[b, d] - m[a, d] * m[b, c]
     determinant = m[0, 0] * h[0, 0] + m[0, 1] * h[1, 0] + m[0, 2] * h[2, 0]
     size = abs(m[0, 0]) + abs(m[0, 1]) + abs(m[1, 0]) + abs(m[1, 1])
-    if abs(determinant) < 1e-4 * size:
-        return np.zeros((3, 3))
-    return h / determinant
+    scale = 0.0 if abs(determinant) < 1e-4 * size else 1 / determinant
+    for i in range(3):
+        for j in range(3):
+            h[i, j] *= scale
 
 
 @njit
-def _edges(plane, h):
-    """Lines a x + b y + c >= 0 around the pixels that the rectangle can touch, soft edges included; the last is w > 0."""
-    lines = np.empty((5, 3))
+def _edges(plane, h, lines):
+    """Fill lines (5, 3): a x + b y + c >= 0 for the pixels that the rectangle and its soft edges touch; last, w > 0."""
     for k in range(4):
         axis, side = k // 2, 1.0 - 2 * (k % 2)
         bound = plane.extent[k] - side * plane.edge_m
         for j in range(3):
             lines[k, j] = side * (h[axis, j] - bound * h[2, j])
         lines[k, 2] += (1.5 + plane.blur) * (abs(lines[k, 0]) + abs(lines[k, 1]))
-    lines[4] = h[2]
-    lines[4, 2] -= 1e-4
-    return lines
+    lines[4, 0], lines[4, 1], lines[4, 2] = h[2, 0], h[2, 1], h[2, 2] - 1e-4
 
 
 @njit
@@ -94,16 +91,21 @@ def _span(lines, y, low, high):
 
 
 @njit
-def _irradiance(plane, camera, light):
-    """Cosine of the sun on the face seen, cosine along u, and light from sky and ground (3,)."""
-    u, v = plane.u_axis, plane.v_axis
-    n = np.array([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
-    n /= max(math.sqrt((n * n).sum()), 1e-9)
-    if ((camera - plane.origin) * n).sum() < 0:
-        n = -n
-    up = 0.5 + 0.5 * n[1]
-    bounce = 0.2 * (light[1] * light[0, 1] + light[2])
-    return (n * light[0]).sum(), (u * light[0]).sum(), up * light[2] + (1 - up) * bounce
+def _light(plane, camera, light, cosines, lights):
+    """Fill cosines (2,), of the sun on the face seen and along u, and lights (3, 3): sun, sky and bounce, steady."""
+    u, v, o, sun = plane.u_axis, plane.v_axis, plane.origin, light[0]
+    x, y, z = u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+    length = math.sqrt(x * x + y * y + z * z)
+    if (camera[0] - o[0]) * x + (camera[1] - o[1]) * y + (camera[2] - o[2]) * z < 0:
+        length = -length
+    cosines[0] = (x * sun[0] + y * sun[1] + z * sun[2]) / length
+    cosines[1] = u[0] * sun[0] + u[1] * sun[1] + u[2] * sun[2]
+    up, dull = 0.5 + 0.5 * y / length, 1 - plane.glow
+    for channel in range(3):
+        bounce = 0.2 * (light[1, channel] * sun[1] + light[2, channel])
+        lights[0, channel] = light[1, channel] * dull
+        lights[1, channel] = (up * light[2, channel] + (1 - up) * bounce) * dull
+        lights[2, channel] = (light[2, channel] + 0.3 * light[1, channel]) * plane.glow
 
 
 @njit
@@ -263,8 +265,8 @@ def _add(image, weight, code, sun, sky, plane, k, lights, channel):
 def _draw_run(plane, k, homographies, cosines, lights, first, last, y, texels, offsets, work, scratch):
     """Add what plane k shows in columns first to last of the row at y, through what is still clear.
 
-    work (13, W) float32: 7 rows of scratch, clear, sunlit, ground, red, green, blue; scratch (W,) uint64. Each step is a
-    loop of its own over short contiguous arrays, so that all but the look-up become vector instructions.
+    work (13, W) float32: 7 rows of scratch, clear, sunlit, ground, red, green, blue; scratch (W,) uint64. Each step is
+    a loop of its own over short contiguous arrays, so that all but the look-up become vector instructions.
     """
     u, v, s, t = work[0][first:last], work[1][first:last], work[2][first:last], work[3][first:last]
     weight, sun, sky, code = work[4][first:last], work[5][first:last], work[6][first:last], scratch[first:last]
@@ -306,12 +308,9 @@ def draw_records(records, projection, camera, light, backdrop, texels, offsets, 
     cosines = np.empty((count, 2))
     for k in range(count):
         plane = records[k]
-        homographies[k] = _homography(plane, projection)
-        lines[k] = _edges(plane, homographies[k])
-        cosines[k, 0], cosines[k, 1], ambient = _irradiance(plane, camera, light)
-        lights[k, 0] = light[1] * (1 - plane.glow)
-        lights[k, 1] = ambient * (1 - plane.glow)
-        lights[k, 2] = (light[2] + 0.3 * light[1]) * plane.glow
+        _homography(plane, projection, homographies[k])
+        _edges(plane, homographies[k], lines[k])
+        _light(plane, camera, light, cosines[k], lights[k])
     work, scratch = np.zeros((13, width), np.float32), np.zeros(width, np.uint64)
     clear = work[7]
     for row in range(height):

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ class Group:
     """Some people in one outfit, drawn over a WALL, with the arrays that they were drawn from.
 
     vertices, normals (B, 3, N) world; texture (S, S, 3) linear; projected (B, 17, 3) keypoints, seen (B, 17) their v;
-    coverage (B, H, W), read off the wall.
+    coverage (B, H, W) in quarters, read off the wall.
     """
 
     outfit: Outfit
@@ -71,8 +70,6 @@ def draw_group(anatomy: Anatomy, outfit: Outfit, indices: range) -> Group:
     texture = torch.from_numpy(srgb_to_linear(paint(anatomy, outfit)))
     wall = torch.full((len(scenes), config.height, config.width, 3), WALL)
     drawn = draw_person(wall, vertices, normals, dressed, texture, cameras, config.raster)
-    # The same over black: the difference is what the person leaves of the wall.
-    black = draw_person(0 * wall, vertices, normals, dressed, texture, cameras, config.raster)
     places = coco_keypoints(joints, face)
     projected = project(to_camera(places.mT, cameras.world_to_camera), cameras.intrinsics).mT
     return Group(
@@ -86,10 +83,5 @@ def draw_group(anatomy: Anatomy, outfit: Outfit, indices: range) -> Group:
         drawn=drawn,
         projected=projected,
         seen=visibility(projected, drawn.depth),
-        coverage=1 - (drawn.image - black.image).mean(-1) / WALL,
+        coverage=(4 * (1 - drawn.image.mean(-1) / WALL)).round() / 4,
     )
-
-
-def chromatic(rng: np.random.Generator, *shape: int) -> Tensor:
-    """Noise in [0, 1], float32."""
-    return torch.from_numpy(rng.random(shape, np.float32))

@@ -33,7 +33,7 @@ def write_set(folder: Path) -> Path:
         for x, y, w, h in boxes:
             pixels[int(y) : int(np.ceil(y + h)), int(x) : int(np.ceil(x + w))] = RED
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "bbox": [x, y, w, h], "area": w * h,
+                {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "bbox": [x, y, w, h], "area": 9,
                  "iscrowd": int(name == "crowd.png" and y == 0), "segmentation": []}
             )  # fmt: skip
         # A dog is no person.
