@@ -47,10 +47,11 @@ def arrays() -> dict[str, np.ndarray]:
     with np.load(EMBEDDED) as data:
         own = {key: data[key] for key in data.files}
     rng = np.random.default_rng(0)
-    # The open body has fewer vertices; copies that no face uses make up the number.
-    index = np.arange(NUM_SMPL) % len(own["v_template"])
+    # The open body's first vertices; should it have fewer, copies that no face uses make up the number.
+    index, shared = np.arange(NUM_SMPL) % len(own["v_template"]), min(NUM_SMPL, len(own["v_template"]))
     regressor = np.zeros((NUM_JOINTS, NUM_SMPL))
-    regressor[:, : len(own["v_template"])] = own["J_regressor"]
+    regressor[:, :shared] = np.abs(own["J_regressor"][:, :shared]) + 1e-6
+    regressor /= regressor.sum(1, keepdims=True)
     kintree = np.asarray(own["kintree_table"]).astype(np.int64).astype(np.uint32)
     kintree[0, 0] = 2**32 - 1
     return {
@@ -61,7 +62,7 @@ def arrays() -> dict[str, np.ndarray]:
         "J_regressor": regressor,
         "weights": own["weights"][index].astype(np.float64),
         "kintree_table": kintree,
-        "f": own["f"].astype(np.uint32),
+        "f": own["f"][(own["f"] < shared).all(1)].astype(np.uint32),
     }
 
 

@@ -1,0 +1,1 @@
+"""Generative augmentation: learns from shards, writes shards. Nothing here yet."""
