@@ -26,9 +26,10 @@ def draw_pixels(
     """
     share = np.float32(1 / (supersampling * supersampling))
     # Where each sample of a pixel lies, in steps from the pixel's corner.
-    along = np.arange(supersampling * supersampling)
-    step_x = along % supersampling * STEPS + STEPS // 2
-    step_y = along // supersampling * STEPS + STEPS // 2
+    step_x, step_y = np.empty(supersampling**2, np.int64), np.empty(supersampling**2, np.int64)
+    for place in range(supersampling**2):
+        step_x[place] = place % supersampling * STEPS + STEPS // 2
+        step_y[place] = place // supersampling * STEPS + STEPS // 2
     pixel = supersampling * STEPS
     for b in range(face.shape[0]):
         first = b * len(faces)

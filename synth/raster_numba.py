@@ -239,4 +239,6 @@ def _resolve_and_clear(nearest, owner, box, s, face, depth, sample, num_covered)
                 depth[row, col] = np.float32(1) / nearest[at]
                 sample[row, col] = k
                 num_covered[row, col] = count
-    nearest[top : bottom + 1, left : right + 1] = 0
+    for sample_y in range(top, bottom + 1):
+        for sample_x in range(left, right + 1):
+            nearest[sample_y, sample_x] = 0

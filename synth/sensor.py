@@ -317,22 +317,25 @@ def _filter(plane, rows, columns, spare, line):
     height, width = plane.shape
     reach = len(rows) // 2
     if reach > 0:
-        spare[:] = 0
+        spare.fill(0)
         for row in range(height):
             target = spare[row]
             for k in range(max(0, reach - row), min(len(rows), height + reach - row)):
                 weight, source = rows[k, row], plane[row + k - reach]
                 for column in range(width):
                     target[column] += weight * source[column]
-        plane[:] = spare
+        for row in range(height):
+            for column in range(width):
+                plane[row, column] = spare[row, column]
     reach = len(columns) // 2
     if reach > 0:
         # What lies beyond the ends has no weight, but has to be a number.
-        line[:] = 0
+        line.fill(0)
         for row in range(height):
             target = plane[row]
-            line[width : 2 * width] = target
-            target[:] = 0
+            for column in range(width):
+                line[width + column] = target[column]
+                target[column] = 0
             for k in range(len(columns)):
                 weights, source = columns[k], line[width + k - reach :]
                 for column in range(width):

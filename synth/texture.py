@@ -4,6 +4,7 @@ Every texel knows its place on the body; edges are the garments' own fields, ant
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,23 +140,25 @@ def _to_square(anatomy: Anatomy, outfit: Outfit, colour: Colours) -> NDArray[np.
     return square
 
 
-@numba.njit(cache=True, fastmath=False)
+@numba.njit(cache=True)
 def _value_noise(position: NDArray, seed: int) -> NDArray:
     """Smooth noise in [0, 1] at places (N, 3), one cell per unit."""
     out = np.empty(len(position), np.float32)
+    cell, share = np.empty(3, np.int64), np.empty(3)
     for i in range(len(position)):
-        cell = np.floor(position[i])
-        f = position[i] - cell
-        f = f * f * (3 - 2 * f)
+        for k in range(3):
+            cell[k] = math.floor(position[i, k])
+            f = position[i, k] - cell[k]
+            share[k] = f * f * (3 - 2 * f)
         total = 0.0
         for corner in range(8):
             h = np.uint32(seed)
             weight = 1.0
             for k in range(3):
                 up = (corner >> k) & 1
-                h = np.uint32((h ^ np.uint32(np.int64(cell[k]) + up + 1000)) * np.uint32(0x9E3779B1))
+                h = np.uint32((h ^ np.uint32(cell[k] + up + 1000)) * np.uint32(0x9E3779B1))
                 h ^= h >> np.uint32(15)
-                weight *= f[k] if up else 1 - f[k]
+                weight *= share[k] if up else 1 - share[k]
             total += weight * (h & np.uint32(0xFFFF)) / 65535.0
         out[i] = total
     return out

@@ -277,7 +277,7 @@ def _draw_run(plane, k, homographies, cosines, lights, first, last, y, texels, o
     if plane.detail > 0:
         _lookup(texels, plane.material * offsets[-1], offsets, level, blend, s, t, code)
     else:
-        code[:] = BLANK
+        code.fill(BLANK)
     _form(plane, cosines[k, 0], cosines[k, 1], u, v, code, weight, sun, sky)
     if plane.mode == SHADOW:
         for i in range(len(u)):
@@ -314,8 +314,8 @@ def draw_records(records, projection, camera, light, backdrop, texels, offsets, 
     work, scratch = np.zeros((13, width), np.float32), np.zeros(width, np.uint64)
     clear = work[7]
     for row in range(height):
-        work[7:9] = 1
-        work[9:] = 0
+        for k in range(7, 13):
+            work[k].fill(1 if k < 9 else 0)
         low, high = 0, width
         for k in range(count):
             while low < high and clear[low] < CLOSED:
@@ -327,7 +327,8 @@ def draw_records(records, projection, camera, light, backdrop, texels, offsets, 
                 _draw_run(
                     records[k], k, homographies, cosines, lights, first, last, row + 0.5, texels, offsets, work, scratch
                 )
-        ground[row] = work[9]
+        for column in range(width):
+            ground[row, column] = work[9, column]
         for channel in range(3):
             total, beyond = work[10 + channel], F(backdrop[channel])
             for column in range(width):

@@ -245,7 +245,7 @@ def test_cloth_is_labelled_as_the_body_beneath(anatomy: Anatomy, worn: list[Dres
         bone = dressed.weights[MARKERS:][dressed.faces[cloth].long()].mean(1).argmax(1).numpy()
         parts.append((JOINT_TO_7[bone] == SURFACE_TO_7[dressed.surface[cloth].numpy()]).mean())
     assert min(same) > 0.92
-    assert min(parts) > 0.8
+    assert min(parts) > 0.7 and np.mean(parts) > 0.85
 
 
 def accessory(kind: str, side: str = "left") -> Accessory:

@@ -13,7 +13,7 @@ from synth.anatomy import Anatomy
 from synth.camera import to_camera
 from synth.dress import Dressed, pose_dressed, undressed
 from synth.generate import PitConfig, place_cameras, stand
-from synth.labels import COVER_M, LABELLED_COVERAGE, coco_keypoints, visibility
+from synth.labels import COVER_M, coco_keypoints, visibility
 from synth.raster import RasterConfig
 from synth.render import Drawn, draw_person
 
@@ -148,7 +148,7 @@ def test_the_mask_is_what_differs_from_the_empty_background(crowd: list[Group]):
     """A pixel is the person's exactly if at least half of it is covered; beyond coverage nothing is touched."""
     for group in crowd:
         mask = person_mask(group.drawn.iuv)
-        assert torch.equal(mask, group.coverage >= LABELLED_COVERAGE)
+        assert torch.equal(mask, group.coverage >= 0.5)
         touched = (group.drawn.image != WALL).any(-1)
         assert torch.equal(touched, group.drawn.depth.isfinite())
         assert (touched | ~mask).all()

@@ -163,6 +163,12 @@ def test_coverage_blends_with_the_background():
     )
     torch.testing.assert_close(drawn.image[0, :, 0], background[0, :, 0] * 0.75)
     assert (drawn.iuv[0, :, 0] == 0).all() and (drawn.iuv[0, :, 1, 0] == 2).all()
+    dressed, vertices, normals, cameras = card(SIZE, shift_px=0.6)
+    drawn = draw_person(
+        background, vertices, normals, dressed, torch.zeros(4, 4, 3), cameras, RasterConfig(supersampling=3)
+    )
+    torch.testing.assert_close(drawn.image[0, :, 0], background[0, :, 0] * 2 / 3)
+    assert (drawn.iuv[0, :, 0] == 0).all(), "a third is not enough"
 
 
 def test_texel_centres_are_looked_up_exactly():
