@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from synth.body import Body, load_body
+from synth.densepose import load_densepose_surface
 from synth.raster import RasterConfig, rasterize
 from synth.surface import Surface, build_surface
 
@@ -120,8 +121,8 @@ def anatomy_of(spec: str) -> Anatomy:
 
 
 def build_anatomy(body: Body) -> Anatomy:
-    """Measure a body. Raises what `build_surface` raises."""
-    surface = build_surface(body)
+    """Measure a body. Raises what `build_surface` and `load_densepose_surface` raise."""
+    surface = build_surface(body) if body.densepose is None else load_densepose_surface(body, body.densepose)
     joints = body.rest_joints().numpy()
     vertices = _vertex_points(body, surface)
     atlas = build_atlas(body, surface)
@@ -172,7 +173,9 @@ def _shoe_last(body: Body, vertices: Points, ankle_y: float) -> NDArray[np.float
         room = -(hull[:, :3] @ centre + hull[:, 3])
         stretch = np.where(towards > 1e-9, room / np.maximum(towards, 1e-9), np.inf).min(1)
         share = np.clip((ankle_y - position[foot, 1]) / 0.03, 0, 1)[:, None]
-        position[foot] += share * (ray * (stretch[:, None] - 1) + 0.005 * ray / np.linalg.norm(ray, axis=1, keepdims=True))
+        position[foot] += share * (
+            ray * (stretch[:, None] - 1) + 0.005 * ray / np.linalg.norm(ray, axis=1, keepdims=True)
+        )
         # A shoe ends before the toes.
         position[foot, 2] += 0.012 * share[:, 0] * np.clip((position[foot, 2] - centre[2]) / 0.1, 0, 1)
     return position.astype(np.float32)

@@ -28,7 +28,7 @@ class Body:
 
     template (V, 3) float32; directions (V, 3, D) float32, S = num_shapes shape directions, then 207 pose directions
     where the body has them; joint_regressor (24, V) float32; weights (V, 24) float32; parents (24,) int64; faces (F, 3) int64; uv (T, 2) float32; face_uv (F, 3) int64, one uv index per face corner; face_keypoints (5,) int64, vertices of nose, left eye, right eye, left ear, right ear; feminine_direction (S,) float32 unit vector in
-    shape space, or None where it is not known.
+    shape space, or None where it is not known; densepose, DensePose's `UV_Processed.mat` where the user has it.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Body:
     face_uv: Tensor
     face_keypoints: Tensor
     feminine_direction: Tensor | None
+    densepose: Path | None = None
 
     def rest_joints(self) -> Tensor:
         """Joints (24, 3) of the mean body in the T-pose."""
@@ -52,7 +53,8 @@ class Body:
 
 
 def load_body(spec: str = "open") -> Body:
-    """`open`: the embedded body. `smpl=PATH`: a licensed SMPL file (.pkl or .npz) with its UV .obj in the same folder.
+    """`open`: the embedded body. `smpl=PATH`: a licensed SMPL file (.pkl or .npz) with its UV .obj in the same folder,
+    where DensePose's `UV_Processed.mat` may lie too.
 
     Raises FileNotFoundError for a missing file and ValueError for an unknown spec or a file that is not SMPL's.
     """
@@ -181,6 +183,7 @@ def _licensed(path: Path) -> Body:
         raise ValueError(
             f"{path}: SMPL has 6,890 vertices, this file has {num_vertices:,}; SMPL-H and SMPL-X are not read"
         )
+    densepose = path.parent / "UV_Processed.mat"
     uv, face_uv = _read_uv_obj(objs[0], np.asarray(arrays["f"]).astype(np.int64))
     return _assemble(
         arrays,
@@ -191,6 +194,7 @@ def _licensed(path: Path) -> Body:
         face_uv=face_uv,
         face_keypoints=np.array(SMPL_FACE_KEYPOINTS),
         feminine_direction=None,
+        densepose=densepose if densepose.is_file() else None,
     )
 
 

@@ -8,10 +8,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.anatomy import ANKLE, HAND, HEAD, HIP, KNEE, ROW_M, SHOULDER, WRIST, Anatomy, Points, Reach
+from synth.anatomy import ANKLE, HEAD, HIP, KNEE, ROW_M, SHOULDER, WRIST, Anatomy, Points, Reach
 from synth.outfit import Hair, Lower, Outfit, Upper
-
-CUFF_M = 0.03
 
 
 def smoothstep(low: float, high: float, x: NDArray) -> NDArray:
@@ -194,7 +192,3 @@ def body_offset(anatomy: Anatomy, outfit: Outfit, points: Points) -> NDArray[np.
     volume = 0.0 if outfit.hair.bald else outfit.hair.volume_m
     hair = volume * smoothstep(0.0, 0.03, hair_field(anatomy, outfit.hair, points))
     return shod * (anatomy.shoe_last - points.position) + points.normal * hair[:, None]
-
-
-def hand_x(anatomy: Anatomy) -> float:
-    return float(anatomy.joints[HAND, 0])

@@ -258,7 +258,12 @@ def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pict
             "index": scene.index,
             "intrinsics": pictures.intrinsics[k].tolist(),
             "world_to_camera": pictures.world_to_camera[k].tolist(),
-            "body": {"name": anatomy.body.name, "betas": scene.betas.tolist(), "pose": scene.pose.tolist()},
+            "body": {
+                "name": anatomy.body.name,
+                "surface": anatomy.surface.source,
+                "betas": scene.betas.tolist(),
+                "pose": scene.pose.tolist(),
+            },
             "activity": scene.activity,
             "yaw_rad": scene.yaw_rad,
             "outfit": look.record,

@@ -450,7 +450,7 @@ def edit_obj(licensed: Path, change: Callable[[list[str]], list[str]]) -> None:
 @pytest.mark.parametrize("face", ["f 1/1 2/2 3/3 4/4", "f 1 2 3", "f 1//1 2//2 3//3"])
 def test_an_obj_without_uv_triangles_is_named_by_line(licensed: Path, face: str):
     edit_obj(licensed, lambda lines: [*lines[:5], face, *lines[5:]])
-    with pytest.raises(ValueError, match=r"uv.obj, line 6: need triangles written v/vt"):
+    with pytest.raises(ValueError, match=r"uv.obj, line 6: need .*triangles written v/vt"):
         load_body(f"smpl={licensed}")
 
 

@@ -67,7 +67,9 @@ def test_meshes_are_well_formed(worn: list[Dressed]):
         assert dressed.weights.shape == (rows, NUM_JOINTS) and dressed.directions.shape[:2] == (rows, 3)
         for array in (dressed.rest, dressed.normals, dressed.weights, dressed.directions, dressed.corner):
             assert array.dtype == torch.float32 and array.isfinite().all()
-        assert dressed.faces.dtype == torch.int32 and dressed.faces.unique().tolist() == list(range(vertices))
+        assert dressed.faces.dtype == torch.int32 and dressed.faces.min() >= 0
+        used = np.bincount(dressed.faces.numpy().ravel(), minlength=vertices)
+        assert len(used) == vertices and used.all()
         assert (dressed.weights >= 0).all()
         torch.testing.assert_close(dressed.weights.sum(1), torch.ones(rows), atol=1e-5, rtol=0)
         assert dressed.surface.dtype == torch.uint8 and dressed.surface.max() <= 24
