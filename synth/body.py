@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -234,7 +236,7 @@ def _read_npz(path: Path) -> dict:
     try:
         with np.load(path, allow_pickle=False) as data:
             return {key: data[key] for key in data.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read as an .npz of plain arrays ({error})") from error
 
 
@@ -263,6 +265,8 @@ class _Unpickler(pickle.Unpickler):
             import copyreg
 
             return copyreg._reconstructor
+        if (module, name) in {("__builtin__", "set"), ("builtins", "set")}:
+            return set
         if (module, name) in {("__builtin__", "object"), ("builtins", "object")}:
             return object
         if (module, name) == ("_codecs", "encode"):
@@ -292,18 +296,24 @@ def _read_uv_obj(path: Path, faces: NDArray[np.int64]) -> tuple[NDArray[np.float
     uv, by_face = [], {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         words = line.split()
-        if words[:1] == ["vt"]:
-            uv.append([float(words[1]), float(words[2])])
-        elif words[:1] == ["f"]:
-            corners = [word.split("/") for word in words[1:]]
-            if len(corners) != 3 or any(len(c) < 2 or not c[1] for c in corners):
-                raise ValueError(f"{path}, line {number}: need triangles written v/vt, got {line.strip()!r}")
-            pairs = [(int(c[0]) - 1, int(c[1]) - 1) for c in corners]
-            by_face[frozenset(v for v, _ in pairs)] = dict(pairs)
+        try:
+            if words[:1] == ["vt"]:
+                uv.append([float(words[1]), float(words[2])])
+            elif words[:1] == ["f"]:
+                pairs = [(int(c[0]) - 1, int(c[1]) - 1) for c in (word.split("/") for word in words[1:])]
+                if len(pairs) != 3:
+                    raise ValueError
+                by_face[frozenset(v for v, _ in pairs)] = dict(pairs)
+        except (ValueError, IndexError):
+            raise ValueError(
+                f"{path}, line {number}: need vt U V, and triangles written v/vt, got {line.strip()!r}"
+            ) from None
     missing = [i for i, face in enumerate(faces.tolist()) if frozenset(face) not in by_face]
     if missing:
         raise ValueError(
             f"{path}: {len(missing)} of the model's {len(faces)} faces are not in it, first face {missing[0]}"
         )
     face_uv = np.array([[by_face[frozenset(face)][v] for v in face] for face in faces.tolist()], np.int64)
+    if face_uv.min() < 0 or face_uv.max() >= len(uv):
+        raise ValueError(f"{path}: faces name vt 1 to {face_uv.max() + 1}, it holds {len(uv)}")
     return np.array(uv, np.float32), face_uv

@@ -130,9 +130,18 @@ _FAMILIES = {
     "brown": (0.05, (0.04, 0.09), (0.35, 0.60), (0.18, 0.42)),
     "blue": (0.07, (0.55, 0.62), (0.18, 0.50), (0.35, 0.68)),
     "olive": (0.04, (0.13, 0.24), (0.20, 0.45), (0.20, 0.45)),
-    "saturated": (0.15, (0.0, 1.0), (0.55, 0.90), (0.35, 0.80)),
+    "saturated": (0.27, (0.0, 1.0), (0.55, 0.90), (0.35, 0.80)),
 }
-_LOWER_SHARE = {"black": 0.27, "grey": 0.16, "navy": 0.16, "blue": 0.24, "beige": 0.08, "brown": 0.03, "olive": 0.04}
+_LOWER_SHARE = {
+    "black": 0.27,
+    "grey": 0.16,
+    "navy": 0.16,
+    "blue": 0.24,
+    "beige": 0.08,
+    "brown": 0.03,
+    "olive": 0.04,
+    "saturated": 0.06,
+}
 # Melanin from light to dark, sRGB, between dermatologists' types I and VI.
 _SKIN = np.array(
     [
