@@ -340,6 +340,12 @@ def test_a_missing_file_is_named(tmp_path: Path):
         load_body(f"smpl={tmp_path / 'model.pkl'}")
 
 
+def test_a_densepose_file_beside_the_model_is_found(licensed: Path):
+    assert load_body(f"smpl={licensed}").densepose is None
+    (licensed.parent / "UV_Processed.mat").touch()
+    assert load_body(f"smpl={licensed}").densepose == licensed.parent / "UV_Processed.mat"
+
+
 def test_a_folder_must_hold_one_model(licensed: Path):
     licensed.with_name("other.pkl").touch()
     with pytest.raises(ValueError, match=r"need one SMPL .*model.npz.*other.pkl"):

@@ -1,5 +1,6 @@
 """The 24 surfaces: complete, connected, mirrored, charts in good shape; other bodies; DensePose's own file."""
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from shards.semantics import SURFACE_FLIP, SURFACE_TO_7
+from synth.anatomy import build_anatomy
 from synth.body import JOINTS, Body, load_body, pose_body
 from synth.densepose import load_densepose_surface
 from synth.surface import Surface, build_surface
@@ -360,6 +362,13 @@ def test_densepose_file_is_read_back(body, surface, tmp_path: Path):
     assert np.array_equal(result.surface, surface.surface)
     # Two faces were missing from the file; their corners are their neighbours'.
     assert np.allclose(result.uv, surface.uv, atol=1e-6)
+
+
+def test_a_body_with_a_densepose_file_is_labelled_by_it(body, surface, tmp_path: Path):
+    savemat(tmp_path / "UV_Processed.mat", mat_of(body, surface))
+    given = dataclasses.replace(body, densepose=tmp_path / "UV_Processed.mat")
+    assert build_anatomy(given).surface.source == "UV_Processed.mat"
+    assert build_anatomy(body).surface.source == "geometric"
 
 
 @pytest.mark.parametrize(
