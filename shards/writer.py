@@ -123,8 +123,9 @@ def _lock(file: BinaryIO) -> None:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file open for writing bytes that takes the name `path`, on disk, when the block ends without exception.
 
-    Otherwise it is removed. Raises OSError with a remedy when the disk is full.
+    Otherwise it is removed. Missing folders are made. Raises OSError with a remedy when the disk is full.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
         with _open_locked(temporary) as file:

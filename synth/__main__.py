@@ -152,8 +152,10 @@ class Preview:
 
     def run(self) -> int:
         """Returns the exit code."""
-        if self.num < 1:
-            raise ValueError(f"--num must be at least 1, got {self.num}")
+        if self.num < 1 or self.columns < 1:
+            raise ValueError(f"--num and --columns must be at least 1, got {self.num} and {self.columns}")
+        if self.out.suffix != ".png":
+            raise ValueError(f"contact sheets are written as .png, got {self.out.name!r}")
         sources, samples, per = self.sources.open(self.config), [], self.config.samples_per_texture
         with progress_bar("preview", self.num) as progress:
             for group in range(self.num):

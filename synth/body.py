@@ -86,7 +86,8 @@ def pose_vertices(
     if directions.shape[2] > body.num_shapes:
         feature = (rotations[:, 1:] - torch.eye(3, dtype=pose.dtype, device=pose.device)).reshape(len(pose), -1)
         coefficients = torch.cat([betas, feature], 1)
-    shaped = rest.T + torch.einsum("ncd,bd->bcn", directions, coefficients)
+    # One body at a time: a product of all at once rounds differently for another number of them.
+    shaped = torch.stack([(rest + directions @ one).T for one in coefficients])
     rest_joints = shaped[:, :, :NUM_JOINTS].transpose(1, 2)
     if directions.shape[2] > body.num_shapes:
         # Joints follow the shape alone.

@@ -1,11 +1,15 @@
 """Surveillance cameras: where they stand, what they crop, how they project."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+# Beyond this a person may stand beside or behind the camera.
+MAX_OFF_AXIS_RAD = 0.7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +31,11 @@ class CameraConfig:
     def __post_init__(self) -> None:
         for name in ("height_m", "distance_m"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
+            if not 0 < low <= high < math.inf:
                 raise ValueError(f"camera.{name} must be 0 < low <= high, got {low}..{high}")
+        for name in ("pan_rad", "tilt_rad", "roll_rad"):
+            if not 0 <= getattr(self, name) <= MAX_OFF_AXIS_RAD:
+                raise ValueError(f"camera.{name} must lie in [0, {MAX_OFF_AXIS_RAD}], got {getattr(self, name)}")
         if self.distance_m[0] < 2.5:
             raise ValueError(f"camera.distance_m must start at 2.5 or more (arms reach), got {self.distance_m[0]}")
         if not 0 <= self.truncation <= 1:

@@ -231,6 +231,14 @@ def test_bad_values(call: Call, tmp_path: Path, options: tuple, says: tuple):
     assert not (tmp_path / "pit").exists() or list((tmp_path / "pit").glob("*.tar")) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(("--camera.distance-m", 3, "inf"), "distance_m"), (("--camera.pan-rad", "nan"), "pan_rad")],
+)
+def test_preview_refuses_what_pit_refuses(call: Call, tmp_path: Path, options: tuple, says: str):
+    check_error(call("preview", "--out", tmp_path / "people.png", "--num", 1, *options), says)
+
+
 def test_bad_values_in_a_process_of_its_own(tmp_path: Path):
     result = start("synth", "pit", "--out", tmp_path / "pit", "--num-samples", 0)
     check_error(result, "num_samples must be at least 1, got 0")
@@ -326,7 +334,11 @@ def test_smpl_file_with_a_missing_key(call: Call, tmp_path: Path):
     (tmp_path / "uv.obj").write_text("vt 0 0\nf 1/1 2/1 3/1\n")
     result = call("pit", "--out", tmp_path / "pit", "--num-samples", 1, "--body", f"smpl={tmp_path / 'model.npz'}")
     check_error(result, "model.npz", "missing", "J_regressor", "weights")
-    check_error(call("pit", "--out", tmp_path / "pit", "--num-samples", 1, "--body", f"smpl={tmp_path / 'no.pkl'}"), "no.pkl", "not exist")
+    check_error(
+        call("pit", "--out", tmp_path / "pit", "--num-samples", 1, "--body", f"smpl={tmp_path / 'no.pkl'}"),
+        "no.pkl",
+        "not exist",
+    )
 
 
 class Dangerous:
