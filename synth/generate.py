@@ -6,6 +6,7 @@ frontal pose.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,15 +124,16 @@ def draw_look(config: PitConfig, anatomy: Anatomy, group: int, textures: Texture
 
 def render_group(config: PitConfig, group: int, indices: range, sources: Sources) -> Iterator[EncodedSample]:
     """Samples `indices`, all of texture `group`: the same look on different bodies in different scenes."""
-    anatomy = anatomy_of(config.body)
-    look = draw_look(config, anatomy, group, sources.textures)
-    scenes = [
-        draw_scene(anatomy, look.outfit, seed=config.seed, index=i, camera=config.camera, motions=sources.motions)
-        for i in indices
-    ]
-    linear = torch.from_numpy(srgb_to_linear(look.texture))
-    pictures = render_scenes(config, anatomy, look.dressed, linear, scenes, sources.backgrounds)
-    aligned = render_aligned(config, anatomy, look.dressed, linear, scenes)
+    with one_thread():
+        anatomy = anatomy_of(config.body)
+        look = draw_look(config, anatomy, group, sources.textures)
+        scenes = [
+            draw_scene(anatomy, look.outfit, seed=config.seed, index=i, camera=config.camera, motions=sources.motions)
+            for i in indices
+        ]
+        linear = torch.from_numpy(srgb_to_linear(look.texture))
+        pictures = render_scenes(config, anatomy, look.dressed, linear, scenes, sources.backgrounds)
+        aligned = render_aligned(config, anatomy, look.dressed, linear, scenes)
     texture_png = encode_png(look.texture)
     for k, scene in enumerate(scenes):
         sample = Sample(
@@ -143,6 +145,17 @@ def render_group(config: PitConfig, group: int, indices: range, sources: Sources
             iuv=pictures.iuv[k],
         )
         yield encode_sample(sample, quality=config.quality, encoded={"texture.png": texture_png})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: sums that are split between threads round differently, and bytes may not depend on that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -55,7 +55,9 @@ def draw_person(
     visible = rasterize(packed, faces, first_face, cameras.height, cameras.width, config)
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
-    towards_camera = torch.nn.functional.normalize(eye - vertices.mean(2), dim=1)
+    # Extremes, unlike a mean, do not depend on how a sum is split between threads.
+    middle = (vertices.amin(2) + vertices.amax(2)) / 2
+    towards_camera = torch.nn.functional.normalize(eye - middle, dim=1)
     if not vertices.is_cpu:
         fragments = gather_fragments(visible, packed, faces)
         return draw_fragments(background, fragments, visible.depth, normals, dressed, texture, towards_camera, cameras)
