@@ -53,11 +53,7 @@ def draw_person(
     packed = pack(projected)
     faces, first_face = pack_faces(dressed.faces, batch, num_vertices)
     visible = rasterize(packed, faces, first_face, cameras.height, cameras.width, config)
-    rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
-    eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
-    # Extremes, unlike a mean, do not depend on how a sum is split between threads.
-    middle = (vertices.amin(2) + vertices.amax(2)) / 2
-    towards_camera = torch.nn.functional.normalize(eye - middle, dim=1)
+    towards_camera = towards_cameras(vertices, cameras)
     if not vertices.is_cpu:
         fragments = gather_fragments(visible, packed, faces)
         return draw_fragments(background, fragments, visible.depth, normals, dressed, texture, towards_camera, cameras)
@@ -100,6 +96,15 @@ def draw_fragments(
     uv = (attributes[:, 2:] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
     iuv[tuple(index[labelled] for index in at)] = torch.cat([dressed.surface[own_face][:, None], uv], 1)[labelled]
     return Drawn(image=image, iuv=iuv, depth=depth)
+
+
+def towards_cameras(vertices: Tensor, cameras: Cameras) -> Tensor:
+    """Unit directions (B, 3) from the middles of people (B, 3, N) to their cameras, world axes."""
+    rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
+    eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
+    # Extremes, unlike a mean, do not depend on how a sum is split between threads.
+    middle = (vertices.amin(2) + vertices.amax(2)) / 2
+    return torch.nn.functional.normalize(eye - middle, dim=1)
 
 
 def pack(points: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def twin(group: Group, background: Tensor, config: RasterConfig) -> Drawn:
     packed, first_face = pack_faces(faces, len(vertices), vertices.shape[2])
     visible = rasterize(projected, packed, first_face, cameras.height, cameras.width, config)
     eye = torch.linalg.inv(cameras.world_to_camera.double())[:, :3, 3].float()
-    towards = torch.nn.functional.normalize(eye - vertices.mean(2), dim=1)
+    middle = (vertices.amin(2) + vertices.amax(2)) / 2
+    towards = torch.nn.functional.normalize(eye - middle, dim=1)
     fragments = gather_fragments(visible, projected, packed)
     return draw_fragments(
         background, fragments, visible.depth, group.normals, group.dressed, group.texture, towards, cameras
