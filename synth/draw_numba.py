@@ -1,7 +1,7 @@
 """Everything after visibility for one CPU core, in one pass over the covered pixels.
 
 The torch twin in `synth.render` does the same in separate steps, runs on any device, and is what tests compare this
-kernel with; on a CPU it takes twenty times as long, as each step handles a few numbers per pixel.
+kernel with; on a CPU it takes about five times as long, as each step handles a few numbers per pixel.
 """
 
 import numba
