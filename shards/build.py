@@ -16,11 +16,10 @@ complete manifest instead.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from shards.codec import EncodedSample
 from shards.errors import ShardError
@@ -36,12 +35,9 @@ MakeShard = Callable[[int], Iterable[EncodedSample]]
 
 def build_set(
     out: Path,
-    *,
-    name: str,
-    num_shards: int,
+    wanted: Manifest,
     make_shard: MakeShard,
-    config: Mapping[str, Any],
-    licences: Iterable[str],
+    *,
     num_workers: int = 1,
     overwrite: bool = False,
     shard_range: tuple[int, int] | None = None,
@@ -49,9 +45,10 @@ def build_set(
 ) -> Manifest | None:
     """Make the shards of a set that are not there yet; running again goes on where an earlier run stopped.
 
-    make_shard(index) gives the samples of shard `index` and depends on nothing but `config` and `index`. It runs in
-    worker processes, so it is picklable: a dataclass with `__call__`, or a functools.partial of a module's function.
-    config is JSON (see `meta.plain`) and fixes the content: how many workers or which machine does not belong in it.
+    wanted says what the set is and lists no shards yet. Its config fixes the content: how many workers or which machine
+    does not belong in it. make_shard(index) gives the samples of shard `index` and depends on nothing but this config
+    and `index`. It runs in worker processes, so it is picklable: a dataclass with `__call__`, or a functools.partial of
+    a module's function.
     shard_range is the half-open range of shards to make here, all by default. progress gets (samples done, of these
     found from an earlier run).
 
@@ -61,14 +58,13 @@ def build_set(
     Whatever it raises, finished shards stay.
     """
     out = Path(out)
-    first, stop = shard_range or (0, num_shards)
-    _check_request(first, stop, num_shards, num_workers, overwrite=overwrite)
-    wanted = Manifest(name=name, num_shards=num_shards, config=config, licences=tuple(licences))
+    first, stop = shard_range or (0, wanted.num_shards)
+    _check_request(wanted, first, stop, num_workers, overwrite=overwrite)
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        _remove_set(out, name)
+        _remove_set(out, wanted.name)
     manifest = _begin(out, wanted)
-    mine = range(first, stop)
+    name, mine = wanted.name, range(first, stop)
     unfinished = {MANIFEST, *(shard_name(name, i) for i in mine), *(_entry_path(out, name, i).name for i in mine)}
     remove_temporaries(out, unfinished)
     maker = _ShardMaker(folder=out, set_hash=wanted.identity_hash(), name=name, make_shard=make_shard)
@@ -88,12 +84,14 @@ def build_set(
     return _finish(out, wanted)
 
 
-def _check_request(first: int, stop: int, num_shards: int, num_workers: int, *, overwrite: bool) -> None:
-    if not 0 <= first < stop <= num_shards:
-        raise ValueError(f"shard range must lie in 0..{num_shards} and not be empty, got {first}..{stop}")
+def _check_request(wanted: Manifest, first: int, stop: int, num_workers: int, *, overwrite: bool) -> None:
+    if wanted.complete:
+        raise ValueError("the manifest of a set to be made must not be complete; give name, config and licences alone")
+    if not 0 <= first < stop <= wanted.num_shards:
+        raise ValueError(f"shard range must lie in 0..{wanted.num_shards} and not be empty, got {first}..{stop}")
     if num_workers < 1:
         raise ValueError(f"workers must be at least 1, got {num_workers}")
-    if overwrite and (first, stop) != (0, num_shards):
+    if overwrite and (first, stop) != (0, wanted.num_shards):
         raise ValueError("overwriting would remove other machines' shards: remove the folder by hand, or give no range")
 
 

@@ -30,11 +30,12 @@ def plain(value: Any, where: str = "value") -> Any:
     Tuples, numpy arrays and numpy scalars are turned into lists and numbers. Raises ValueError, naming the place, for
     anything else, for a key that is no string, and for nan and infinity.
     """
+    # Most values are rows of numbers, which need no name for each place. A sum that overflows is looked at below.
+    if type(value) in (list, tuple) and {*map(type, value)} == {float} and math.isfinite(sum(value)):
+        return list(value)
     match value:
         case None | bool() | str():
             return value
-        case np.ndarray() | np.generic():
-            return plain(value.tolist(), where)
         case int():
             return int(value)
         case float():
@@ -43,6 +44,8 @@ def plain(value: Any, where: str = "value") -> Any:
             return float(value)
         case list() | tuple():
             return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        case np.ndarray() | np.generic():
+            return plain(value.tolist(), where)
         case Mapping():
             if wrong := [key for key in value if not isinstance(key, str)]:
                 raise ValueError(f"{where} must have string keys, got {wrong[0]!r}")
@@ -139,7 +142,7 @@ def _checked(name: str, function: Any, *args: Any) -> Any:
 
 def _tuples(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
+        return tuple([item if type(item) is float else _tuples(item) for item in value])
     return float(value) if type(value) is int else value
 
 
@@ -152,7 +155,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_floats(value: Any, size: int) -> bool:
-    return isinstance(value, tuple) and len(value) == size and all(type(x) is float for x in value)
+    return isinstance(value, tuple) and len(value) == size and {*map(type, value)} == {float}
 
 
 def _is_keypoints(value: Any) -> bool:

@@ -50,7 +50,7 @@ def write_shard(
             if sample.key in seen:
                 raise ShardError("key comes twice; keys are unique in a set", shard=path.name, key=sample.key)
             seen.add(sample.key)
-            meta = decode_meta(sample.members["meta.json"], shard=path.name, key=sample.key)
+            meta = sample.meta or decode_meta(sample.members["meta.json"], shard=path.name, key=sample.key)
             counts["origins"][meta.origin] += 1
             counts["datasets"][meta.dataset] += 1
             counts["splits"][meta.split or "none"] += 1
@@ -100,7 +100,7 @@ def _open_locked(path: Path) -> BinaryIO:
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         except (BlockingIOError, FileNotFoundError):
-            pass
+            pass  # a cleaner came between: once more, with another new file
         file.close()
 
 

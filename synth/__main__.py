@@ -9,6 +9,7 @@ import tyro
 from shards.build import build_set
 from shards.codec import decode_sample, encode_png
 from shards.console import main, progress_bar, write_json, write_text
+from shards.manifest import Manifest
 from shards.sheet import draw_sheet
 from shards.writer import atomic_file
 from synth.background import CocoBackgrounds, ProceduralBackgrounds
@@ -87,19 +88,14 @@ class Pit:
         sources = self.sources.open(self.config)
         num_shards = -(-self.config.num_samples // self.samples_per_shard)
         make_shard = PitShards(config=self.config, samples_per_shard=self.samples_per_shard, sources=sources)
-        body = load_body(self.config.body)
-        # The body goes by its name: where its file lies is no matter of the set.
-        config = {"command": "pit", **asdict(self.config), "body": body.name, "sources": self.sources.record(sources)}
+        wanted = self.manifest(num_shards, sources)
         first, stop = self.shards or (0, num_shards)
         here = min(stop * self.samples_per_shard, self.config.num_samples) - first * self.samples_per_shard
         with progress_bar("pit", here) as progress:
             manifest = build_set(
                 self.out,
-                name="pit",
-                num_shards=num_shards,
-                make_shard=make_shard,
-                config={**config, "samples_per_shard": self.samples_per_shard},
-                licences=licences(body, sources),
+                wanted,
+                make_shard,
                 num_workers=self.workers,
                 overwrite=self.overwrite,
                 shard_range=self.shards,
@@ -120,8 +116,20 @@ class Pit:
             write_text(f"{manifest.num_samples:,} samples in {num_shards:,} shards in {self.out}")
         return 0
 
+    def manifest(self, num_shards: int, sources: Sources) -> Manifest:
+        """What the set is."""
+        body = load_body(self.config.body)
+        config = {
+            **asdict(self.config),
+            "command": "pit",
+            "body": body.name,  # where its file lies is no matter of the set
+            "sources": self.sources.record(sources),
+            "samples_per_shard": self.samples_per_shard,
+        }
+        return Manifest(name="pit", num_shards=num_shards, config=config, licences=licences(body, sources))
 
-def licences(body: Body, sources: Sources) -> list[str]:
+
+def licences(body: Body, sources: Sources) -> tuple[str, ...]:
     """Licences of everything that the set is made of."""
     found = [f"body: {body.licence}"]
     if sources.textures is not None:
@@ -130,7 +138,7 @@ def licences(body: Body, sources: Sources) -> list[str]:
         found.append("backgrounds: COCO images, each under its own Flickr licence")
     if sources.motions is not None:
         found.append("motions: the recordings' own licence (AMASS, SURREAL: non-commercial research)")
-    return found
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

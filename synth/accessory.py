@@ -1,16 +1,18 @@
 """Bags and caps: rigid or strap-like meshes with their own rectangles in the texture, no body surface."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synth.anatomy import HAND, HEAD, HIP, SHOULDER, SPINE3, Anatomy
 from synth.garment import upper_drape
-from synth.mesh import Mesh, body_mesh, cut, grid_faces, moved, ride
+from synth.mesh import Mesh, body_mesh, cut, grid_faces, join, moved, ride, vertex_tree
 from synth.outfit import Accessory, Outfit
 
 STRAP_WIDTH_M = 0.045
+BOX_GRID = (11, 16)
 # Rectangles of the free part of the atlas, as shares of it: the bag's cloth, straps and trim, the cap.
 PATCHES = {"bag": (0.0, 0.5), "trim": (0.5, 0.7), "cap": (0.7, 1.0)}
 
@@ -86,12 +88,20 @@ def _piece(anatomy: Anatomy, rest, faces, square, patch: str, weights, direction
         faces=faces,
         corner=corner,
         surface=surface,
+        double_sided=np.ones(len(faces), bool),
     )
 
 
 def _box(centre: NDArray, size: NDArray, roundness: float = 0.35) -> tuple[NDArray, NDArray, NDArray]:
     """A rounded box: vertices (N, 3), faces (F, 3), and each vertex's place (N, 2) on its front."""
-    rows, columns = 11, 16
+    ball = _rounded_cube(roundness)
+    return centre + ball * size / 2, grid_faces(*BOX_GRID, closed=True), ball[:, :2] / 2 + 0.5
+
+
+@functools.lru_cache(maxsize=4)
+def _rounded_cube(roundness: float) -> NDArray:
+    """Vertices (N, 3) in [-1, 1] of a superellipsoid, N of them in BOX_GRID."""
+    rows, columns = BOX_GRID
     latitude, longitude = np.meshgrid(
         np.linspace(-np.pi / 2, np.pi / 2, rows), np.arange(columns) / columns * 2 * np.pi, indexing="ij"
     )
@@ -99,10 +109,12 @@ def _box(centre: NDArray, size: NDArray, roundness: float = 0.35) -> tuple[NDArr
     def power(value):
         return np.sign(value) * np.abs(value) ** roundness
 
-    ball = np.stack(
-        [power(np.cos(latitude)) * power(np.sin(longitude)), power(np.sin(latitude)), power(np.cos(latitude)) * power(np.cos(longitude))], -1
-    ).reshape(-1, 3)  # fmt: skip
-    return centre + ball * size / 2, grid_faces(rows, columns, closed=True), ball[:, :2] / 2 + 0.5
+    across, up, depth = (
+        power(np.cos(latitude)) * power(np.sin(longitude)),
+        power(np.sin(latitude)),
+        power(np.cos(latitude)) * power(np.cos(longitude)),
+    )
+    return np.stack([across, up, depth], -1).reshape(-1, 3)
 
 
 def _rigid(anatomy: Anatomy, count: int, joints: dict[int, float], like: int) -> tuple[NDArray, NDArray]:
@@ -114,7 +126,7 @@ def _rigid(anatomy: Anatomy, count: int, joints: dict[int, float], like: int) ->
 
 
 def _nearest(anatomy: Anatomy, place: NDArray) -> int:
-    return int(np.linalg.norm(anatomy.vertices.position - place, axis=1).argmin())
+    return int(vertex_tree(anatomy).query(place)[1])
 
 
 def _ribbon(anatomy: Anatomy, path: NDArray, outward: NDArray, width_m: float, *, soft: bool = True) -> Mesh:
@@ -122,11 +134,13 @@ def _ribbon(anatomy: Anatomy, path: NDArray, outward: NDArray, width_m: float, *
     tangent = np.gradient(path, axis=0)
     across = np.cross(tangent, outward)
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
-    across = np.stack([across[max(0, i - 1) : i + 2].mean(0) for i in range(len(across))])
+    # The mean of each with its neighbours.
+    first, middle, last = across[:2].mean(0), (across[:-2] + across[1:-1] + across[2:]) / 3, across[-2:].mean(0)
+    across = np.concatenate([first[None], middle, last[None]])
     rest = np.stack([path - across * width_m / 2, path + across * width_m / 2], 1).reshape(-1, 3)
     faces = grid_faces(len(path), 2, closed=False)
     square = np.stack(np.meshgrid(np.linspace(0, 1, 2), np.linspace(0, 1, len(path))), -1).reshape(-1, 2)
-    weights, directions = ride(anatomy, np.repeat(path, 2, 0), near=12) if soft else (None, None)
+    weights, directions = (np.repeat(a, 2, 0) for a in ride(anatomy, path, near=12)) if soft else (None, None)
     return _piece(anatomy, rest, faces, square, "trim", weights, directions)
 
 
@@ -151,11 +165,16 @@ def _on_trunk(anatomy: Anatomy, outfit: Outfit, heights: list[float], degrees: l
     return out * radius[:, None] + np.stack([np.zeros_like(along), along, centre], 1), out
 
 
+@functools.lru_cache(maxsize=16)
+def _bare_shoulder_top(anatomy: Anatomy, x: float) -> NDArray[np.float32]:
+    position = anatomy.vertices.position
+    near = position[(np.abs(position[:, 0] - x) < 0.02) & (position[:, 1] < anatomy.neck_y)]
+    return near[near[:, 1].argmax()]
+
+
 def _shoulder_top(anatomy: Anatomy, outfit: Outfit, x: float) -> tuple[NDArray, NDArray]:
     """The place on top of the dressed shoulder at x, and up."""
-    position = anatomy.vertices.position
-    near = (np.abs(position[:, 0] - x) < 0.02) & (position[:, 1] < anatomy.neck_y)
-    top = position[near][position[near][:, 1].argmax()]
+    top = _bare_shoulder_top(anatomy, x)
     ease = (outfit.outer or outfit.inner).ease_m
     return np.array([x, top[1] + ease + 0.012, top[2]]), np.array([0.0, 1.0, 0.0])
 
@@ -229,16 +248,7 @@ def _handbag(anatomy: Anatomy, accessory: Accessory) -> list[Mesh]:
         path = _spline(hand + corners * [sign, 1, 1], 14)
         ribbon = _ribbon(anatomy, path, np.tile([0.0, 1.0, 0.0], (14, 1)), 0.022 * size, soft=False)
         weights, directions = _rigid(anatomy, len(ribbon.rest), {joint: 1.0}, like)
-        meshes.append(
-            Mesh(
-                rest=ribbon.rest,
-                weights=weights,
-                directions=directions,
-                faces=ribbon.faces,
-                corner=ribbon.corner,
-                surface=ribbon.surface,
-            )
-        )
+        meshes.append(replace(ribbon, weights=weights, directions=directions))
     return meshes
 
 
@@ -250,7 +260,7 @@ def _cap(anatomy: Anatomy, outfit: Outfit) -> list[Mesh]:
     nose = points.position[anatomy.body.face_keypoints[0]]
     field = np.where(np.isin(points.surface, [23, 24]), points.position[:, 1] - band, -1)
     volume = 0.0 if outfit.hair.bald else outfit.hair.volume_m
-    dome = cut(moved(body_mesh(anatomy), points.normal * (0.012 + volume)), field)
+    dome = join([cut(moved(body_mesh(anatomy), points.normal * (0.012 + volume)), field.astype(np.float32))])
     square = np.stack([(dome.rest[:, 0] / size + 0.5), (dome.rest[:, 2] - head[2]) / size * 0.4 + 0.5], 1)
     crown = _piece(anatomy, dome.rest, dome.faces, square, "cap", dome.weights, dome.directions)
     turn, reach = (a.ravel() for a in np.meshgrid(np.linspace(-1, 1, 11), np.linspace(0, 1, 4)))

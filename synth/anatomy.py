@@ -8,6 +8,7 @@ at vertices to cut cloth and at texels to paint it, so both edges coincide.
 import functools
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,12 +17,11 @@ from scipy import ndimage
 from synth.body import Body, load_body
 from synth.densepose import load_densepose_surface
 from synth.raster import RasterConfig, rasterize
+from synth.reach import Reach, measure_reach
 from synth.surface import Surface, build_surface
 
 TEXTURE_SIZE = 256
 PADDING_TEXELS = 4
-ROW_M = 0.02
-NUM_ANGLES = 48
 SHOULDER, ELBOW, WRIST, HIP, KNEE, ANKLE = 16, 18, 20, 1, 4, 7
 SPINE3, NECK, HEAD, HAND = 9, 12, 15, 22
 
@@ -54,39 +54,6 @@ class Atlas:
     texel_m: NDArray[np.float32]
     fill: NDArray[np.int32]
     free: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Reach:
-    """How far flesh reaches from an axis: radius (R, A) metres at rows `start + ROW_M * r` along it and angles.
-
-    centre (R, 2): where the axis runs in the two other coordinates. Angle a of A is at (a + 0.5) / A of a turn - pi.
-    """
-
-    start: float
-    centre: NDArray[np.float32]
-    radius: NDArray[np.float32]
-
-    def rows(self) -> NDArray[np.float32]:
-        return self.start + ROW_M * np.arange(len(self.centre), dtype=np.float32)
-
-    def polar(self, along: NDArray, across: NDArray) -> tuple[NDArray, NDArray]:
-        """Radius (N,) and angle (N,) about the axis of points at `along` (N,) with other coordinates `across` (N, 2)."""
-        row = (along - self.start) / ROW_M
-        grid = np.arange(len(self.centre))
-        offset = across - np.stack([np.interp(row, grid, self.centre[:, k]) for k in range(2)], 1)
-        return np.hypot(offset[:, 0], offset[:, 1]), np.arctan2(offset[:, 0], offset[:, 1])
-
-    def at(self, table: NDArray, along: NDArray, angle: NDArray) -> NDArray:
-        """Bilinear look-up of a (R, A) table at rows `along` (N,) and angles (N,), wrapping around."""
-        row = np.clip((along - self.start) / ROW_M, 0, len(table) - 1.001)
-        column = (angle + np.pi) / (2 * np.pi) * NUM_ANGLES - 0.5
-        r0, c0 = np.floor(row).astype(int), np.floor(column).astype(int)
-        fr, fc = row - r0, column - c0
-        left, right = c0 % NUM_ANGLES, (c0 + 1) % NUM_ANGLES
-        low = table[r0, left] * (1 - fc) + table[r0, right] * fc
-        high = table[r0 + 1, left] * (1 - fc) + table[r0 + 1, right] * fc
-        return low * (1 - fr) + high * fr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -152,9 +119,9 @@ def build_anatomy(body: Body) -> Anatomy:
         crown_y=crown_y,
         ground_y=ground_y,
         shoe_last=_shoe_last(body, vertices, float(joints[ANKLE, 1])),
-        trunk=_reach(position[~is_arm][:, [1, 0, 2]], hull=True, mid_line=True),
-        arm=_reach(position[left_arm], hull=False, mid_line=False),
-        leg=_reach(position[left_leg][:, [1, 0, 2]], hull=False, mid_line=False),
+        trunk=measure_reach(position[~is_arm][:, [1, 0, 2]], hull=True, mid_line=True),
+        arm=measure_reach(position[left_arm], hull=False, mid_line=False),
+        leg=measure_reach(position[left_leg][:, [1, 0, 2]], hull=False, mid_line=False),
     )
 
 
@@ -181,16 +148,31 @@ def _shoe_last(body: Body, vertices: Points, ankle_y: float) -> NDArray[np.float
     return position.astype(np.float32)
 
 
-def vertex_normals(vertices: NDArray, faces: NDArray) -> NDArray[np.float32]:
-    """Area-weighted unit normals (V, 3) of vertices (V, 3) and faces (F, 3)."""
-    corner = vertices[faces]
-    face_normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    normal = np.stack([np.bincount(faces.ravel(), np.repeat(face_normal[:, k], 3), len(vertices)) for k in range(3)], 1)
-    return (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Area-weighted unit normals (V, 3) of vertices (V, 3) and faces (F, 3); 0 where no face is."""
+    normals = np.zeros_like(vertices)
+    _add_normals(vertices, faces, normals)
+    length = np.sqrt(np.einsum("vk,vk->v", normals, normals))
+    normals /= np.maximum(length, 1e-12)[:, None]
+    return normals
+
+
+@numba.njit(cache=True)
+def _add_normals(vertices, faces, normals):
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        for k in range(3):
+            # The other two coordinates, in cyclic order.
+            i, j = (k + 1) % 3, (k + 2) % 3
+            u, v = vertices[b, i] - vertices[a, i], vertices[b, j] - vertices[a, j]
+            twice_area = u * (vertices[c, j] - vertices[a, j]) - v * (vertices[c, i] - vertices[a, i])
+            normals[a, k] += twice_area
+            normals[b, k] += twice_area
+            normals[c, k] += twice_area
 
 
 def _vertex_points(body: Body, surface: Surface) -> Points:
-    faces, vertices = body.faces.numpy(), body.template.numpy()
+    faces, vertices = body.faces.numpy().astype(np.int32), body.template.numpy()
     label = np.zeros(len(vertices), np.uint8)
     label[faces.ravel()] = np.repeat(surface.surface, 3)
     return Points(position=vertices, normal=vertex_normals(vertices, faces), surface=label)
@@ -198,7 +180,7 @@ def _vertex_points(body: Body, surface: Surface) -> Points:
 
 def build_atlas(body: Body, surface: Surface, size: int = TEXTURE_SIZE) -> Atlas:
     """Rasterise the body's uv triangles into a (size, size) square of texels."""
-    faces, vertices = body.faces.numpy(), body.template.numpy()
+    faces, vertices = body.faces.numpy().astype(np.int32), body.template.numpy()
     corner_uv = body.uv.numpy()[body.face_uv.numpy()]
     flat = np.concatenate([corner_uv * [size, -size] + [0, size], np.ones((*corner_uv.shape[:2], 1))], 2)
     triangles = torch.arange(3 * len(faces), dtype=torch.int32).reshape(-1, 3)
@@ -264,55 +246,3 @@ def _charts(body: Body, surface: Surface) -> NDArray[np.int32]:
     joined = (surface.surface[a] == surface.surface[b]) & (np.abs(middle[a] - middle[b]).max(1) < 0.35)
     graph = coo_matrix((np.ones(joined.sum()), (a[joined], b[joined])), shape=(len(face_uv),) * 2)
     return connected_components(graph, directed=False)[1].astype(np.int32)
-
-
-def _reach(points: NDArray, *, hull: bool, mid_line: bool) -> Reach:
-    """Reach of points (N, 3) = (along, first, second across) about an axis through their cross-sections' middles."""
-    start = float(points[:, 0].min())
-    row = ((points[:, 0] - start) / ROW_M + 0.5).astype(int)
-    num_rows = row.max() + 1
-    centre = np.zeros((num_rows, 2), np.float32)
-    for r in range(num_rows):
-        across = points[np.abs(row - r) <= 1, 1:]
-        centre[r] = (across.min(0) + across.max(0)) / 2
-    if mid_line:
-        centre[:, 0] = 0
-    centre = ndimage.gaussian_filter1d(centre, 2.0, axis=0, mode="nearest")
-    offset = points[:, 1:] - centre[row]
-    angle = np.arctan2(offset[:, 0], offset[:, 1])
-    column = ((angle + np.pi) / (2 * np.pi) * NUM_ANGLES).astype(int) % NUM_ANGLES
-    radius = np.zeros((num_rows, NUM_ANGLES), np.float32)
-    np.maximum.at(radius, (row, column), np.hypot(offset[:, 0], offset[:, 1]))
-    radius = _fill_round(radius)
-    if hull:
-        radius = np.stack([_hull_radius(r) for r in radius])
-    return Reach(
-        start=start, centre=centre, radius=ndimage.gaussian_filter(radius, (1.0, 1.0), mode=("nearest", "wrap"))
-    )
-
-
-def _fill_round(radius: NDArray) -> NDArray:
-    """Angles that no point fell into take their neighbours' values, around the turn."""
-    filled = radius.copy()
-    grid = np.arange(NUM_ANGLES)
-    for r, line in enumerate(radius):
-        known = np.nonzero(line)[0]
-        around = np.concatenate([known - NUM_ANGLES, known, known + NUM_ANGLES])
-        filled[r] = np.interp(grid, around, np.tile(line[known], 3))
-    return filled
-
-
-def _hull_radius(radius: NDArray) -> NDArray:
-    """Radius (A,) of the convex hull of the polygon with the given radii (A,), seen from its centre."""
-    angle = (np.arange(NUM_ANGLES) + 0.5) / NUM_ANGLES * 2 * np.pi
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    hull = radius.astype(np.float64).copy()
-    for step in range(2, NUM_ANGLES // 2):
-        x2, y2 = np.roll(x, -step), np.roll(y, -step)
-        chord = x * y2 - y * x2
-        for between in range(1, step):
-            direction = np.roll(angle, -between)
-            across = np.cos(direction) * (y2 - y) - np.sin(direction) * (x2 - x)
-            hit = np.where(np.abs(across) > 1e-9, chord / np.where(np.abs(across) > 1e-9, across, 1), 0)
-            np.maximum(hull, np.roll(hit, between), out=hull)
-    return hull.astype(np.float32)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 # Beyond this a person may stand beside or behind the camera.
 MAX_OFF_AXIS_RAD = 0.7
+# An unturned camera aims at a person's middle.
+AIM_HEIGHT_M = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,7 @@ def sample_placement(rng: np.random.Generator, config: CameraConfig) -> Placemen
         top, bottom = (top, cut) if rng.random() < 0.7 else (0.5 * cut, bottom)
     return Placement(
         height_m=float(rng.uniform(*config.height_m)),
-        distance_m=float(np.exp(rng.uniform(*np.log(config.distance_m)))),
+        distance_m=math.exp(rng.uniform(*map(math.log, config.distance_m))),
         pan_rad=float(rng.uniform(-1, 1) * config.pan_rad),
         tilt_rad=float(rng.uniform(-1, 1) * config.tilt_rad),
         roll_rad=float(rng.normal(0, 0.4) * config.roll_rad),
@@ -80,20 +82,16 @@ def sample_placement(rng: np.random.Generator, config: CameraConfig) -> Placemen
 
 def world_to_camera(placement: Placement) -> NDArray[np.float64]:
     """(4, 4) world to camera, OpenCV axes."""
-    position = np.array([0.0, placement.height_m, placement.distance_m])
-    aim = np.array([0.0, 0.9, 0.0]) - position
-    pitch = np.arctan2(-aim[1], placement.distance_m) + placement.tilt_rad
-    forward = np.array(
-        [np.sin(placement.pan_rad) * np.cos(pitch), -np.sin(pitch), -np.cos(placement.pan_rad) * np.cos(pitch)]
-    )
-    right = np.cross(forward, [0.0, 1.0, 0.0])
-    right /= np.linalg.norm(right)
-    down = np.cross(forward, right)
-    c, s = np.cos(placement.roll_rad), np.sin(placement.roll_rad)
-    rotation = np.stack([c * right + s * down, c * down - s * right, forward])
+    pitch = math.atan2(placement.height_m - AIM_HEIGHT_M, placement.distance_m) + placement.tilt_rad
+    level, sink = math.cos(pitch), math.sin(pitch)
+    ahead, aside = math.cos(placement.pan_rad), math.sin(placement.pan_rad)
+    right = np.array([ahead, 0.0, aside])
+    down = np.array([-aside * sink, -level, ahead * sink])
+    c, s = math.cos(placement.roll_rad), math.sin(placement.roll_rad)
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = -rotation @ position
+    matrix[0, :3], matrix[1, :3] = c * right + s * down, c * down - s * right
+    matrix[2, :3] = (aside * level, -sink, -ahead * level)
+    matrix[:3, 3] = -matrix[:3, :3] @ (0.0, placement.height_m, placement.distance_m)
     return matrix
 
 
@@ -109,23 +107,35 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     return torch.cat([points[:, :2] / depth * focal + intrinsics[:, :2, 2:], depth], 1)
 
 
-def crop_intrinsics(points: Tensor, placements: list[Placement], height: int, width: int) -> Tensor:
-    """Intrinsics (B, 3, 3) that cut a (height, width) crop with square pixels around camera points (B, 3, N).
+def outline(points: Tensor, extrinsics: Tensor) -> Tensor:
+    """How far world points (B, 3, N) reach in the views of world_to_camera (B, 4, 4): (B, 4), least x / z, least y / z,
+    greatest x / z, greatest y / z in camera coordinates."""
+    if points.is_cpu:
+        from synth.project_numba import reach
+
+        given = (a.contiguous().flatten(1).numpy() for a in (points, extrinsics))
+        return torch.tensor([reach(*person) for person in zip(*given, strict=True)], dtype=points.dtype)
+    return outline_twin(points, extrinsics)
+
+
+def outline_twin(points: Tensor, extrinsics: Tensor) -> Tensor:
+    """`outline` in torch, for any device."""
+    camera = to_camera(points, extrinsics)
+    flat = camera[:, :2] / camera[:, 2:]
+    return torch.cat([flat.amin(2), flat.amax(2)], 1)
+
+
+def crop_intrinsics(reach: Tensor, placements: list[Placement], height: int, width: int) -> Tensor:
+    """Intrinsics (B, 3, 3) that cut a (height, width) crop with square pixels around people of reach (B, 4) (`outline`).
 
     The crop holds the person with the placement's margins above and below; it is taken wider where the arms or a bag
     would reach out of it by more than a tenth.
     """
-    flat = points[:, :2] / points[:, 2:]
-    low, high = flat.amin(2), flat.amax(2)
-    place = torch.tensor([[p.top_margin, p.bottom_margin, p.shift] for p in placements], dtype=points.dtype)
-    extent = high - low
-    tall = extent[:, 1] * (1 + place[:, 0] + place[:, 1])
-    scale = torch.minimum(height / tall, 1.1 * width / extent[:, 0])
-    centre_x = (low[:, 0] + high[:, 0]) / 2
-    middle_y = (low[:, 1] - place[:, 0] * extent[:, 1] + high[:, 1] + place[:, 1] * extent[:, 1]) / 2
-    intrinsics = torch.zeros(len(points), 3, 3, dtype=points.dtype)
-    intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = scale
-    intrinsics[:, 0, 2] = width * (0.5 + place[:, 2]) - scale * centre_x
-    intrinsics[:, 1, 2] = height / 2 - scale * middle_y
-    intrinsics[:, 2, 2] = 1
-    return intrinsics
+    rows = []
+    for (left, top, right, bottom), place in zip(reach.tolist(), placements, strict=True):
+        extent = bottom - top
+        scale = min(height / (extent * (1 + place.top_margin + place.bottom_margin)), 1.1 * width / (right - left))
+        middle = (top - place.top_margin * extent + bottom + place.bottom_margin * extent) / 2
+        x = width * (0.5 + place.shift) - scale * (left + right) / 2
+        rows.append([[scale, 0.0, x], [0.0, scale, height / 2 - scale * middle], [0.0, 0.0, 1.0]])
+    return torch.tensor(rows, dtype=reach.dtype).reshape(-1, 3, 3)

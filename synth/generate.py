@@ -19,17 +19,18 @@ from shards.schema import Sample
 from synth import seeding
 from synth.anatomy import Anatomy, anatomy_of
 from synth.background import Backgrounds, View
-from synth.camera import CameraConfig, Placement, crop_intrinsics, project, to_camera, world_to_camera
-from synth.colour import linear_to_srgb, srgb_to_linear
+from synth.camera import CameraConfig, Placement, crop_intrinsics, outline, project, to_camera, world_to_camera
+from synth.colour import srgb_to_linear
 from synth.dress import Dressed, dress, pose_dressed, undressed
 from synth.labels import coco_keypoints, visibility
-from synth.motion import Legs, aligned_pose, stand_on_ground
+from synth.motion import aligned_pose, stand_on_ground
 from synth.motion_files import MotionLibrary
 from synth.outfit import Outfit, sample_outfit
 from synth.raster import RasterConfig
-from synth.render import Cameras, cast_shadow, draw_person
-from synth.scene import Scene, draw_scene
+from synth.render import Cameras, draw_person
+from synth.scene import Scene, draw_scene, legs_of
 from synth.sensor import SensorConfig, apply_sensor, sample_sensor
+from synth.shadow import cast_shadow
 from synth.texture import paint
 from synth.texture_files import TextureFolder
 
@@ -131,7 +132,7 @@ def render_group(config: PitConfig, group: int, indices: range, sources: Sources
             draw_scene(anatomy, look.outfit, seed=config.seed, index=i, camera=config.camera, motions=sources.motions)
             for i in indices
         ]
-        linear = torch.from_numpy(srgb_to_linear(look.texture))
+        linear = torch.nn.functional.pad(torch.from_numpy(srgb_to_linear(look.texture)), (0, 1))
         pictures = render_scenes(config, anatomy, look.dressed, linear, scenes, sources.backgrounds)
         aligned = render_aligned(config, anatomy, look.dressed, linear, scenes)
     texture_png = encode_png(look.texture)
@@ -165,8 +166,8 @@ class Pictures:
     images: NDArray[np.uint8]
     iuv: NDArray[np.uint8]
     keypoints: NDArray[np.float64]
-    intrinsics: NDArray[np.float64]
-    world_to_camera: NDArray[np.float64]
+    intrinsics: NDArray[np.float32]
+    world_to_camera: NDArray[np.float32]
     backgrounds: list[str]
 
 
@@ -181,7 +182,8 @@ def render_scenes(
     """Pictures and labels of scenes (B) of one outfit."""
     vertices, normals, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
     cameras = place_cameras(config, vertices, scenes)
-    behind = []
+    size = (len(scenes), config.height, config.width)
+    background, ground, provenance = np.empty((*size, 3), np.float32), np.empty(size, np.float32), []
     for k, scene in enumerate(scenes):
         view = View(
             height=config.height,
@@ -191,11 +193,11 @@ def render_scenes(
             person_position=np.zeros(3, np.float32),
             light=scene.light,
         )
-        behind.append(backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view))
-    background = torch.from_numpy(np.stack([b.image for b in behind]))
-    ground = torch.from_numpy(np.stack([b.ground for b in behind]))
-    background = cast_shadow(background, ground, vertices, dressed.faces, cameras, config.raster)
-    drawn = draw_person(background, vertices, normals, dressed, texture, cameras, config.raster)
+        behind = backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view)
+        background[k], ground[k] = behind.image, behind.ground
+        provenance.append(behind.provenance)
+    shaded = cast_shadow(torch.from_numpy(background), torch.from_numpy(ground), vertices, cameras)
+    drawn = draw_person(shaded, vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
     images = apply_sensor(drawn.image, [sample_sensor(rng, config.sensor) for rng in rngs], rngs)
     places = coco_keypoints(joints, face).transpose(1, 2)
@@ -205,9 +207,9 @@ def render_scenes(
         images=images,
         iuv=drawn.iuv.numpy(),
         keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).double().numpy().round(2),
-        intrinsics=cameras.intrinsics.double().numpy(),
-        world_to_camera=cameras.world_to_camera.double().numpy(),
-        backgrounds=[b.provenance for b in behind],
+        intrinsics=cameras.intrinsics.numpy(),
+        world_to_camera=cameras.world_to_camera.numpy(),
+        backgrounds=provenance,
     )
 
 
@@ -215,7 +217,9 @@ def render_aligned(
     config: PitConfig, anatomy: Anatomy, dressed: Dressed, texture: torch.Tensor, scenes: list[Scene]
 ) -> NDArray[np.uint8]:
     """The same people in a fixed frontal pose before a grey wall in even light, (B, H, W, 3) uint8."""
-    pose = aligned_pose(Legs.of(torch.from_numpy(anatomy.joints)))
+    from synth.colour_numba import encode_srgb
+
+    pose = aligned_pose(legs_of(anatomy))
     vertices, normals, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))
     frontal = [
         Placement(
@@ -226,10 +230,9 @@ def render_aligned(
     ]  # fmt: skip
     light = torch.tensor([0.3, 0.6, 0.742, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75]).expand(len(scenes), -1)
     cameras = _cameras(config, vertices, frontal, light)
-    wall = torch.full((len(scenes), config.height, config.width, 3), 0.35)
+    wall = torch.tensor(0.35).expand(len(scenes), config.height, config.width, 3)
     drawn = draw_person(wall, vertices, normals, dressed, texture, cameras, config.raster)
-    # One picture at a time stays in the cache.
-    return np.stack([(linear_to_srgb(image) * 255 + 0.5).to(torch.uint8).numpy() for image in drawn.image])
+    return encode_srgb(drawn.image.numpy())
 
 
 def stand(anatomy: Anatomy, dressed: Dressed, scenes: list[Scene], poses: list[NDArray]) -> tuple[torch.Tensor, ...]:
@@ -253,7 +256,7 @@ def place_cameras(config: PitConfig, vertices: torch.Tensor, scenes: list[Scene]
 
 def _cameras(config: PitConfig, vertices: torch.Tensor, placements: list[Placement], light: torch.Tensor) -> Cameras:
     extrinsics = torch.from_numpy(np.stack([world_to_camera(p) for p in placements]).astype(np.float32))
-    intrinsics = crop_intrinsics(to_camera(vertices, extrinsics), placements, config.height, config.width)
+    intrinsics = crop_intrinsics(outline(vertices, extrinsics), placements, config.height, config.width)
     return Cameras(
         intrinsics=intrinsics, world_to_camera=extrinsics, light=light, height=config.height, width=config.width
     )
@@ -269,13 +272,13 @@ def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pict
         rendered={
             "seed": config.seed,
             "index": scene.index,
-            "intrinsics": pictures.intrinsics[k].tolist(),
-            "world_to_camera": pictures.world_to_camera[k].tolist(),
+            "intrinsics": _numbers(pictures.intrinsics[k]),
+            "world_to_camera": _numbers(pictures.world_to_camera[k]),
             "body": {
                 "name": anatomy.body.name,
                 "surface": anatomy.surface.source,
-                "betas": scene.betas.tolist(),
-                "pose": scene.pose.tolist(),
+                "betas": _numbers(scene.betas),
+                "pose": _numbers(scene.pose),
             },
             "activity": scene.activity,
             "yaw_rad": scene.yaw_rad,
@@ -284,3 +287,8 @@ def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pict
             "licences": {"body": anatomy.body.licence, "outfit": look.licence},
         },
     )
+
+
+def _numbers(values: NDArray[np.float32]) -> list:
+    """Single precision in as many digits as it has; double would spell the rounding out."""
+    return values.astype(np.float64).round(7).tolist()

@@ -1,7 +1,8 @@
 """Skinned pieces of a dressed person: the arrays they share, cutting them along a field, and joining them."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from synth.anatomy import Anatomy
 
 # Corner attributes of one face corner: texture u, v, then surface u, v.
 NUM_CORNER = 4
+# Down a collar or up a sleeve, a piece is seen from inside this far from the edge where it was cut.
+SEEN_INSIDE_M = 0.12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -18,7 +21,10 @@ class Mesh:
 
     rest (N, 3) float32 metres in the T-pose; weights (N, 24); directions (N, 3, D), how it follows the body's
     shape (and pose) directions; faces (F, 3) int32; corner (F, 3, 4) float32, texture uv and surface uv of each face corner;
-    surface (F,) uint8, the body surface beneath, 0 for what is carried.
+    surface (F,) uint8, the body surface beneath, 0 for what is carried; double_sided (F,) bool, whether the back of a
+    face may ever be seen.
+    ends (K, 2) int32, share (K,) float32: what `cut` added. Vertex N + k of the faces lies `share` of the way between
+    its two ends; `join` works it out.
     """
 
     rest: NDArray[np.float32]
@@ -27,6 +33,9 @@ class Mesh:
     faces: NDArray[np.int32]
     corner: NDArray[np.float32]
     surface: NDArray[np.uint8]
+    double_sided: NDArray[np.bool_]
+    ends: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
+    share: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @functools.lru_cache(maxsize=4)
@@ -41,112 +50,132 @@ def body_mesh(anatomy: Anatomy) -> Mesh:
         faces=body.faces.numpy().astype(np.int32),
         corner=corner.astype(np.float32),
         surface=anatomy.surface.surface,
+        double_sided=np.zeros(len(corner), bool),
     )
 
 
 def moved(mesh: Mesh, offset: NDArray) -> Mesh:
     """The piece with its rest vertices moved by offset (N, 3) metres."""
-    return with_faces(mesh, slice(None), rest=(mesh.rest + offset).astype(np.float32))
+    return replace(mesh, rest=mesh.rest + offset)
 
 
-def with_faces(mesh: Mesh, chosen: NDArray | slice, *, rest: NDArray | None = None) -> Mesh:
-    """The piece with only the chosen faces; vertices stay until `join` drops unused ones."""
-    return Mesh(
-        rest=mesh.rest if rest is None else rest,
-        weights=mesh.weights,
-        directions=mesh.directions,
-        faces=mesh.faces[chosen],
-        corner=mesh.corner[chosen],
-        surface=mesh.surface[chosen],
-    )
+def with_faces(mesh: Mesh, chosen: NDArray[np.bool_]) -> Mesh:
+    """The piece with only the chosen faces (F,); vertices stay until `join` drops unused ones."""
+    rows = ("faces", "corner", "surface", "double_sided")
+    return replace(mesh, **{name: getattr(mesh, name)[chosen] for name in rows})
 
 
-def cut(mesh: Mesh, field: NDArray) -> Mesh:
+def cut(mesh: Mesh, field: NDArray[np.float32], seen: NDArray[np.bool_] | None = None) -> Mesh:
     """Keep where field (N,) > 0; faces on the border are cut along the zero line, so that hems run clean.
 
-    New vertices and their attributes are linear along the cut edges.
+    field is a distance to the edge, metres: faces nearer than SEEN_INSIDE_M to it become double-sided. Faces without
+    any vertex that is `seen` (N,) are left out. New vertices and their attributes are linear along the cut edges. The
+    piece must not have been cut before.
     """
-    inside = field[mesh.faces] > 0
-    count = inside.sum(1)
-    whole = np.nonzero(count == 3)[0]
-    one, two = np.nonzero(count == 1)[0], np.nonzero(count == 2)[0]
-    # Turn each border face so that its odd corner comes first.
-    turn_one, turn_two = inside[one].argmax(1), (~inside[two]).argmax(1)
-    border = np.concatenate([one, two])
-    order = (np.concatenate([turn_one, turn_two])[:, None] + np.arange(3)) % 3
-    faces = np.take_along_axis(mesh.faces[border], order, 1)
-    corner = np.take_along_axis(mesh.corner[border], order[:, :, None], 1)
-
-    # Edges 0-1 and 0-2 of every border face cross the line.
-    ends = np.stack([faces[:, [0, 1]], faces[:, [0, 2]]], 1).reshape(-1, 2)
-    sorted_ends = np.sort(ends, 1)
-    unique, inverse = np.unique(sorted_ends, axis=0, return_inverse=True)
-    a, b = unique[:, 0], unique[:, 1]
-    share = (field[a] / (field[a] - field[b])).astype(np.float32) if len(unique) else np.zeros(0, np.float32)
-    new = len(mesh.rest) + inverse.reshape(-1, 2).astype(np.int32)
-    flipped = sorted_ends[:, 0] != ends[:, 0]
-    along = np.where(flipped, 1 - share[inverse], share[inverse]).reshape(-1, 2, 1).astype(np.float32)
-    crossing = corner[:, :1] * (1 - along) + corner[:, 1:] * along
-
-    n1 = len(one)
-    tip = np.stack([faces[:n1, 0], new[:n1, 0], new[:n1, 1]], 1)
-    tip_corner = np.stack([corner[:n1, 0], crossing[:n1, 0], crossing[:n1, 1]], 1)
-    f2, e2, c2, x2 = faces[n1:], new[n1:], corner[n1:], crossing[n1:]
-    first = np.stack([e2[:, 0], f2[:, 1], f2[:, 2]], 1)
-    first_corner = np.stack([x2[:, 0], c2[:, 1], c2[:, 2]], 1)
-    second = np.stack([e2[:, 0], f2[:, 2], e2[:, 1]], 1)
-    second_corner = np.stack([x2[:, 0], c2[:, 2], x2[:, 1]], 1)
-
-    def lerp(values: NDArray) -> NDArray:
-        s = share.reshape(-1, *[1] * (values.ndim - 1))
-        return np.concatenate([values, values[a] * (1 - s) + values[b] * s]).astype(np.float32)
-
-    return Mesh(
-        rest=lerp(mesh.rest),
-        weights=lerp(mesh.weights),
-        directions=lerp(mesh.directions),
-        faces=np.concatenate([mesh.faces[whole], tip, first, second]).astype(np.int32),
-        corner=np.concatenate([mesh.corner[whole], tip_corner, first_corner, second_corner]).astype(np.float32),
-        surface=mesh.surface[np.concatenate([whole, one, two, two])],
+    if len(mesh.ends):
+        raise ValueError("a piece can be cut once: join it first")
+    value = field.take(mesh.faces.T)
+    inside = value > 0
+    num_inside = inside.sum(0, dtype=np.int8)
+    if seen is not None:
+        num_inside *= seen.take(mesh.faces.T).any(0)
+    whole, crossed = np.flatnonzero(num_inside == 3), np.flatnonzero(num_inside % 3)
+    # In a crossed face one vertex is alone on its side. It comes first, and 0 lies on the two edges that leave it.
+    single = num_inside[crossed] == 1
+    turned = (np.argmax(inside[:, crossed] == single, 0) + [[0], [1], [2]]) % 3
+    vertex, corner = mesh.faces[crossed, turned], mesh.corner[crossed, turned]
+    edges = np.minimum(vertex[0], vertex[1:]).astype(np.int64) * len(field) + np.maximum(vertex[0], vertex[1:])
+    edge, new = np.unique(edges, return_inverse=True)
+    ends = np.stack(np.divmod(edge, len(field)), 1).astype(np.int32)
+    low, high = field[ends].T
+    along = (field[vertex[0]] / (field[vertex[0]] - field[vertex[1:]]))[:, :, None]
+    vertex = np.concatenate([vertex, len(field) + new.reshape(2, -1)])
+    corner = np.concatenate([corner, corner[0] * (1 - along) + corner[1:] * along])
+    # What is left of a face: the tip at the single vertex, or the rest without the tip, in two triangles.
+    parts = [(single, [0, 3, 4]), (~single, [1, 2, 4]), (~single, [1, 4, 3])]
+    source = np.concatenate([whole, *(crossed[chosen] for chosen, _ in parts)])
+    return replace(
+        mesh,
+        faces=_stacked(mesh.faces.take(whole, 0), [vertex[rows][:, chosen] for chosen, rows in parts]),
+        corner=_stacked(mesh.corner.take(whole, 0), [corner[rows][:, chosen] for chosen, rows in parts]),
+        surface=mesh.surface[source],
+        double_sided=(mesh.double_sided | (value.min(0) < SEEN_INSIDE_M))[source],
+        ends=ends,
+        share=low / (low - high),
     )
 
 
-def join(pieces: list[Mesh]) -> Mesh:
-    """One mesh of all pieces, without the vertices that no face uses."""
-    rest, weights, directions, faces, base = [], [], [], [], 0
+def _stacked(whole: NDArray, parts: list[NDArray]) -> NDArray:
+    """Rows of whole faces (F, 3, ...), and then those of `parts`, (3, G, ...) each."""
+    return np.concatenate([whole, *(part.swapaxes(0, 1) for part in parts)], dtype=whole.dtype, casting="same_kind")
+
+
+def join(pieces: list[Mesh], ahead: Mesh | None = None) -> Mesh:
+    """One mesh of all pieces, without the vertices that no face uses.
+
+    ahead: a piece without faces, all of whose vertices lead the others; faces do not count them.
+    """
+    used, faces, base = [], [], 0
     for piece in pieces:
-        used = np.zeros(len(piece.rest), bool)
-        used[piece.faces.ravel()] = True
-        place = np.cumsum(used, dtype=np.int32) - 1
-        rest.append(piece.rest[used])
-        weights.append(piece.weights[used])
-        directions.append(piece.directions[used])
-        faces.append(place[piece.faces] + base)
-        base += len(rest[-1])
+        mask = np.zeros(len(piece.rest) + len(piece.share), bool)
+        mask[piece.faces] = True
+        faces.append((np.cumsum(mask, dtype=np.int32) + np.int32(base - 1)).take(piece.faces))
+        used.append(np.flatnonzero(mask))
+        base += len(used[-1])
     return Mesh(
-        rest=np.concatenate(rest),
-        weights=np.concatenate(weights),
-        directions=np.concatenate(directions),
-        faces=np.concatenate(faces).astype(np.int32),
+        rest=_rows_of("rest", pieces, used, ahead),
+        weights=_rows_of("weights", pieces, used, ahead),
+        directions=_rows_of("directions", pieces, used, ahead),
+        faces=np.concatenate(faces),
         corner=np.concatenate([p.corner for p in pieces]),
         surface=np.concatenate([p.surface for p in pieces]),
+        double_sided=np.concatenate([p.double_sided for p in pieces]),
     )
 
 
+def _rows_of(
+    attribute: Literal["rest", "weights", "directions"], pieces: list[Mesh], used: list[NDArray], ahead: Mesh | None
+) -> NDArray[np.float32]:
+    """An attribute of the `used` vertices of each piece, those that `cut` added included, behind the rows `ahead`."""
+    lead = getattr(pieces[0], attribute)[:0] if ahead is None else getattr(ahead, attribute)
+    end = len(lead)
+    rows = np.empty((end + sum(map(len, used)), *lead.shape[1:]), np.float32)
+    rows[:end] = lead
+    for piece, index in zip(pieces, used, strict=True):
+        values = getattr(piece, attribute)
+        num_old = np.searchsorted(index, len(values))
+        start, middle, end = end, end + num_old, end + len(index)
+        # Any mode but "raise" writes without a copy between.
+        values.take(index[:num_old], axis=0, out=rows[start:middle], mode="clip")
+        if middle < end:
+            new = index[num_old:] - len(values)
+            a, b = piece.ends[new].T
+            share = piece.share[new].reshape(-1, *[1] * (values.ndim - 1))
+            rows[middle:end] = values.take(a, 0) * (1 - share) + values.take(b, 0) * share
+    return rows
+
+
+@functools.lru_cache(maxsize=16)
 def grid_faces(rows: int, columns: int, *, closed: bool) -> NDArray[np.int32]:
     """Triangles over a (rows, columns) grid of vertices, wrapping around in columns if closed."""
     width = columns if closed else columns - 1
     r, c = np.meshgrid(np.arange(rows - 1), np.arange(width), indexing="ij")
     a, b = r * columns + c, r * columns + (c + 1) % columns
     quads = np.stack([a, b, a + columns, b + columns], -1).reshape(-1, 4)
-    return np.concatenate([quads[:, [0, 2, 1]], quads[:, [1, 2, 3]]]).astype(np.int32)
+    return np.ascontiguousarray(np.concatenate([quads[:, [0, 2, 1]], quads[:, [1, 2, 3]]]), np.int32)
+
+
+@functools.lru_cache(maxsize=4)
+def vertex_tree(anatomy: Anatomy):
+    """The body's vertices as a `scipy.spatial.cKDTree`."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(anatomy.vertices.position)
 
 
 def ride(anatomy: Anatomy, position: NDArray, *, near: int = 8) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights (N, 24) and directions (N, 3, D) for points (N, 3) that follow the body vertices nearest them."""
-    from scipy.spatial import cKDTree
-
-    distance, index = cKDTree(anatomy.vertices.position).query(position, k=near)
+    distance, index = vertex_tree(anatomy).query(position, k=near)
     closeness = 1 / (distance + 0.01) ** 2
     closeness = (closeness / closeness.sum(1, keepdims=True)).astype(np.float32)
     weights = np.einsum("nk,nkj->nj", closeness, anatomy.body.weights.numpy()[index])

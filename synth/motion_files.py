@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.body import JOINTS, NUM_JOINTS
-from synth.motion import OPEN_LEGS, Legs, Pose
+from synth.legs import OPEN_LEGS, Legs
+from synth.motion import Pose
 from synth.rotation import ANKLE, HIP, KNEE
 
 # Lowest and highest x, y and z of the axis-angle vector in degrees, left side; the right side mirrors y and z. About

@@ -4,13 +4,13 @@ Lengths of clothes are fractions between the wearer's own landmarks, so an outfi
 torso and hips: tops reach below the waistband, lower garments at least to mid-thigh.
 """
 
-import colorsys
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 
-Rgb = tuple[float, float, float]
+from synth.palette import GREY_HAIR, HAIR_COLOURS, LOWER_SHARES, SKIN_TONES, Rgb, colour_of_family, garment_colour, pick
+
 Pattern = Literal["plain", "stripe", "check", "print", "logo", "block", "wash"]
 Season = Literal["summer", "mild", "winter"]
 Side = Literal["left", "right"]
@@ -119,72 +119,14 @@ class Outfit:
         return asdict(self)
 
 
-# Share of garments of each colour family, hue in turns, saturation and value ranges (sRGB HSV). About one in five is
-# saturated; the rest are black, greys, white, navy, beige, brown and washed blue.
-_FAMILIES = {
-    "black": (0.19, (0.0, 1.0), (0.0, 0.25), (0.05, 0.15)),
-    "grey": (0.17, (0.5, 0.7), (0.0, 0.10), (0.20, 0.62)),
-    "white": (0.13, (0.05, 0.65), (0.0, 0.06), (0.74, 0.93)),
-    "navy": (0.12, (0.58, 0.67), (0.35, 0.70), (0.12, 0.30)),
-    "beige": (0.08, (0.06, 0.12), (0.15, 0.38), (0.45, 0.80)),
-    "brown": (0.05, (0.04, 0.09), (0.35, 0.60), (0.18, 0.42)),
-    "blue": (0.07, (0.55, 0.62), (0.18, 0.50), (0.35, 0.68)),
-    "olive": (0.04, (0.13, 0.24), (0.20, 0.45), (0.20, 0.45)),
-    "saturated": (0.27, (0.0, 1.0), (0.55, 0.90), (0.35, 0.80)),
-}
-_LOWER_SHARE = {
-    "black": 0.27,
-    "grey": 0.16,
-    "navy": 0.16,
-    "blue": 0.24,
-    "beige": 0.08,
-    "brown": 0.03,
-    "olive": 0.04,
-    "saturated": 0.06,
-}
-# Melanin from light to dark, sRGB, between dermatologists' types I and VI.
-_SKIN = np.array(
-    [
-        [0.91, 0.76, 0.67],
-        [0.85, 0.67, 0.55],
-        [0.76, 0.57, 0.43],
-        [0.60, 0.42, 0.30],
-        [0.42, 0.28, 0.20],
-        [0.28, 0.18, 0.13],
-    ]
-)
-_HAIR = (
-    (0.07, 0.06, 0.06),
-    (0.13, 0.09, 0.07),
-    (0.22, 0.15, 0.10),
-    (0.33, 0.23, 0.14),
-    (0.55, 0.42, 0.25),
-    (0.50, 0.49, 0.48),
-)
-_HAIR_SHARE = (0.40, 0.24, 0.15, 0.09, 0.06, 0.06)
-
-
-def _family(rng: np.random.Generator, shares: dict[str, float]) -> Rgb:
-    names = list(shares)
-    weights = np.array([shares[n] for n in names])
-    _, hue, saturation, value = _FAMILIES[names[rng.choice(len(names), p=weights / weights.sum())]]
-    return colorsys.hsv_to_rgb(rng.uniform(*hue) % 1.0, rng.uniform(*saturation), rng.uniform(*value))
-
-
-def _colour(rng: np.random.Generator) -> Rgb:
-    return _family(rng, {name: row[0] for name, row in _FAMILIES.items()})
-
-
 def _cloth(
     rng: np.random.Generator, patterns: dict[Pattern, float], *, lower: bool = False, folds: float = 0.5
 ) -> Cloth:
-    names = list(patterns)
-    weights = np.array([patterns[n] for n in names])
-    pattern = names[rng.choice(len(names), p=weights / weights.sum())]
+    pattern = pick(rng, patterns)
     scale = {"stripe": (0.03, 0.11), "check": (0.04, 0.10), "print": (0.05, 0.13)}.get(pattern, (0.05, 0.12))
     return Cloth(
-        colour=_family(rng, _LOWER_SHARE) if lower else _colour(rng),
-        second=_colour(rng),
+        colour=colour_of_family(rng, LOWER_SHARES) if lower else garment_colour(rng),
+        second=garment_colour(rng),
         pattern=pattern,
         scale_m=float(rng.uniform(*scale)),
         folds=float(folds * rng.uniform(0.6, 1.4)),
@@ -224,12 +166,12 @@ def _upper(rng: np.random.Generator, kind: str, **given) -> Upper:
 
 def _lower(rng: np.random.Generator, season: Season, feminine: bool, long_top: bool) -> Lower:
     u = rng.uniform
-    choices = {
-        "summer": (["trousers", "shorts", "skirt"], [0.56, 0.32, 0.12] if not feminine else [0.45, 0.25, 0.30]),
-        "mild": (["trousers", "shorts", "skirt"], [0.93, 0.05, 0.02] if not feminine else [0.82, 0.04, 0.14]),
-        "winter": (["trousers", "skirt"], [1.0, 0.0] if not feminine else [0.92, 0.08]),
+    trousers, shorts, skirt = {
+        "summer": (0.45, 0.25, 0.30) if feminine else (0.56, 0.32, 0.12),
+        "mild": (0.82, 0.04, 0.14) if feminine else (0.93, 0.05, 0.02),
+        "winter": (0.92, 0.0, 0.08) if feminine else (1.0, 0.0, 0.0),
     }[season]
-    kind = str(rng.choice(choices[0], p=choices[1]))
+    kind = pick(rng, {"trousers": trousers, "shorts": shorts, "skirt": skirt})
     if kind == "skirt" and (long_top or not feminine):
         kind = "trousers"
     patterns: dict[Pattern, float] = {"plain": 0.6, "wash": 0.36, "stripe": 0.04}
@@ -269,9 +211,9 @@ def _lower(rng: np.random.Generator, season: Season, feminine: bool, long_top: b
 
 
 def _hair(rng: np.random.Generator, feminine: bool, age_grey: bool) -> Hair:
-    colour = np.array(_HAIR[5] if age_grey else _HAIR[rng.choice(6, p=_HAIR_SHARE)]) * rng.uniform(0.8, 1.25)
+    colour = np.array(GREY_HAIR if age_grey else pick(rng, HAIR_COLOURS)) * rng.uniform(0.8, 1.25)
     long = rng.random() < (0.78 if feminine else 0.05)
-    tied = str(rng.choice(["no", "tail", "knot"], p=[0.66, 0.24, 0.10])) if long else "no"
+    tied = pick(rng, {"no": 0.66, "tail": 0.24, "knot": 0.10}) if long else "no"
     return Hair(
         colour=tuple(float(c) for c in np.clip(colour, 0.03, 0.9)),
         volume_m=float(rng.uniform(0.012, 0.03) if not tied == "no" or not long else rng.uniform(0.018, 0.035)),
@@ -301,8 +243,8 @@ def _accessories(rng: np.random.Generator, feminine: bool) -> tuple[Accessory, .
             kind=kind,
             side=str(rng.choice(["left", "right"])),
             size=float(rng.uniform(0.8, 1.2)),
-            colour=_colour(rng),
-            second=_colour(rng),
+            colour=garment_colour(rng),
+            second=garment_colour(rng),
             seed=int(rng.integers(2**31)),
         )
         for kind in kinds
@@ -312,9 +254,11 @@ def _accessories(rng: np.random.Generator, feminine: bool) -> tuple[Accessory, .
 def sample_outfit(rng: np.random.Generator) -> Outfit:
     """Draw one outfit; its continuous colours and cuts make repeats practically impossible."""
     feminine = bool(rng.integers(2))
-    season: Season = str(rng.choice(["summer", "mild", "winter"], p=[0.42, 0.33, 0.25]))
-    tone = rng.beta(1.3, 1.8) * (len(_SKIN) - 1)
-    skin = np.array([np.interp(tone, range(len(_SKIN)), _SKIN[:, k]) for k in range(3)]) * rng.uniform(0.94, 1.06)
+    season: Season = pick(rng, {"summer": 0.42, "mild": 0.33, "winter": 0.25})
+    tone = rng.beta(1.3, 1.8) * (len(SKIN_TONES) - 1)
+    lighter = min(int(tone), len(SKIN_TONES) - 2)
+    skin = SKIN_TONES[lighter] + (tone - lighter) * (SKIN_TONES[lighter + 1] - SKIN_TONES[lighter])
+    skin = skin * rng.uniform(0.94, 1.06)
     inner, outer = _tops(rng, season, feminine)
     long_top = max(inner.hem, outer.hem if outer else 0) > 1.3
     lower = _lower(rng, season, feminine, long_top)
@@ -322,8 +266,14 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
         cloth = lower.cloth
         lower = Lower(kind="shorts", joined=False, length=0.3, ease_m=0.004, hem_radius_m=0.0, flare=0.0, cloth=cloth)
     tights = season != "summer" or rng.random() < 0.2
-    legs = _family(rng, {"black": 0.8, "grey": 0.1, "beige": 0.1}) if feminine and tights else tuple(skin.tolist())
-    shoe = _family(rng, {"black": 0.42, "white": 0.25, "grey": 0.12, "brown": 0.1, "navy": 0.05, "saturated": 0.06})
+    legs = (
+        colour_of_family(rng, {"black": 0.8, "grey": 0.1, "beige": 0.1})
+        if feminine and tights
+        else tuple(skin.tolist())
+    )
+    shoe = colour_of_family(
+        rng, {"black": 0.42, "white": 0.25, "grey": 0.12, "brown": 0.1, "navy": 0.05, "saturated": 0.06}
+    )
     pale_sole = rng.random() < 0.5
     return Outfit(
         feminine=feminine,
@@ -338,7 +288,7 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
         legs=legs,
         shoe=shoe,
         sole=(0.85, 0.85, 0.83) if pale_sole else tuple(0.6 * c for c in shoe),
-        shaft_m=float(rng.choice([0.0, 0.02, 0.09, 0.2], p=[0.45, 0.3, 0.15, 0.1])) if season != "summer" else 0.0,
+        shaft_m=pick(rng, {0.0: 0.45, 0.02: 0.3, 0.09: 0.15, 0.2: 0.1}) if season != "summer" else 0.0,
         accessories=_accessories(rng, feminine),
     )
 
@@ -347,24 +297,24 @@ def _tops(rng: np.random.Generator, season: Season, feminine: bool) -> tuple[Upp
     """The top worn on the body and, by season, what is worn over it."""
     patterned = _cloth(rng, _TOP_PATTERNS, folds=0.7)
     kinds = {
-        "summer": (["tshirt", "shirt", "longsleeve", "tank", "dress"], [0.66, 0.14, 0.1, 0.04, 0.06]),
-        "mild": (["tshirt", "shirt", "longsleeve", "sweater", "hoodie", "dress"], [0.16, 0.22, 0.2, 0.2, 0.18, 0.04]),
-        "winter": (["shirt", "sweater", "hoodie", "longsleeve"], [0.2, 0.4, 0.2, 0.2]),
+        "summer": {"tshirt": 0.66, "shirt": 0.14, "longsleeve": 0.1, "tank": 0.04, "dress": 0.06},
+        "mild": {"tshirt": 0.16, "shirt": 0.22, "longsleeve": 0.2, "sweater": 0.2, "hoodie": 0.18, "dress": 0.04},
+        "winter": {"shirt": 0.2, "sweater": 0.4, "hoodie": 0.2, "longsleeve": 0.2},
     }[season]
-    kind = str(rng.choice(kinds[0], p=kinds[1]))
+    kind = pick(rng, kinds)
     if kind in {"dress", "tank"} and not feminine:
         kind = "tshirt"
     inner = _upper(rng, kind, cloth=patterned, **({"vee_m": rng.uniform(0.03, 0.09)} if rng.random() < 0.25 else {}))
     if rng.random() > {"summer": 0.05, "mild": 0.42, "winter": 0.96}[season]:
         return inner, None
     outer_kinds = (
-        (["jacket", "hoodie", "coat"], [0.7, 0.2, 0.1])
-        if season != "winter"
-        else (["jacket", "coat", "down"], [0.36, 0.34, 0.3])
+        {"jacket": 0.36, "coat": 0.34, "down": 0.3}
+        if season == "winter"
+        else {"jacket": 0.7, "hoodie": 0.2, "coat": 0.1}
     )
     outer = _upper(
         rng,
-        str(rng.choice(outer_kinds[0], p=outer_kinds[1])),
+        pick(rng, outer_kinds),
         cloth=_cloth(rng, _COAT_PATTERNS, folds=0.9),
         open_m=float(rng.uniform(0.02, 0.09)) if rng.random() < 0.45 else 0.0,
     )

@@ -12,9 +12,10 @@ import torch
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 from torch import Tensor
 
-from synth.raster import SUBSAMPLE_STEPS, Visibility
+from synth.raster import MAX_SAMPLES_FROM_ORIGIN, SUBSAMPLE_STEPS, RasterConfig, Visibility, check_vertices
 
 LANES = 8
 STEPS = SUBSAMPLE_STEPS
@@ -28,63 +29,69 @@ ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def rasterize_numba(
-    vertices: Tensor, faces: Tensor, first_face: Tensor, height: int, width: int, supersampling: int
+    vertices: Tensor,
+    faces: Tensor,
+    first_face: Tensor,
+    double_sided: Tensor,
+    height: int,
+    width: int,
+    config: RasterConfig,
 ) -> Visibility:
-    """`synth.raster.rasterize` for checked input. Works on the CPU, returns tensors on the device of `vertices`."""
+    """`synth.raster.rasterize` for checked faces. Works on the CPU, returns tensors on the device of `vertices`."""
+    s = config.supersampling
     shape = (len(first_face) - 1, height, width)
     face = np.full(shape, -1, np.int32)
     depth = np.full(shape, np.inf, np.float32)
     sample, num_covered = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    _rasterize_batch(
-        *(np.ascontiguousarray(array.detach().cpu().numpy()) for array in (vertices, faces, first_face)),
-        supersampling,
-        face,
-        depth,
-        sample,
-        num_covered,
-    )
+    # Kernels read flat arrays: numba makes views of arrays slowly, and takes long to compile them.
+    points, corners = _flat(vertices), _flat(faces)
+    steps, inverse_depth = np.empty(2 * len(vertices), np.int32), np.empty(len(vertices), np.float32)
+    reach_px = np.float32(MAX_SAMPLES_FROM_ORIGIN / s)
+    if not _snap(points, vertices.shape[1], s, reach_px, np.float32(config.near_m), steps, inverse_depth):
+        check_vertices(vertices, faces, config)
+    # A block of eight samples may reach past the end of a row. Positive floats order like their bits.
+    pitch = width * s + LANES
+    nearest, owner = np.zeros(height * s * pitch, np.float32), np.zeros(height * s * pitch, np.int32)
+    bits, backs, ends = nearest.view(np.int32), _flat(double_sided), first_face.tolist()
+    for k in range(shape[0]):
+        mesh = (steps, inverse_depth, corners, backs, ends[k], ends[k + 1])
+        box = _draw(*mesh, height * s, width * s, nearest, owner)
+        picture = (face[k].reshape(-1), depth[k].reshape(-1), sample[k].reshape(-1), num_covered[k].reshape(-1))
+        _resolve_and_clear(nearest, bits, owner, box, s, pitch, width, *picture)
     face, depth, sample, num_covered = (
         torch.from_numpy(array).to(vertices.device) for array in (face, depth, sample, num_covered)
     )
-    return Visibility(face=face, depth=depth, sample=sample, num_covered=num_covered, supersampling=supersampling)
+    return Visibility(face=face, depth=depth, sample=sample, num_covered=num_covered, supersampling=s)
+
+
+def _flat(values: Tensor) -> NDArray:
+    return np.ascontiguousarray(values.detach().cpu().numpy()).reshape(-1)
 
 
 @njit(cache=True, nogil=True)
-def _rasterize_batch(vertices, faces, first_face, supersampling, face, depth, sample, num_covered):
-    """Fill the (B, H, W) outputs, which come in as empty pictures."""
-    num_images, height, width = face.shape
-    steps, inverse_depth = _snap(vertices, supersampling)
-    # A block of eight samples may reach past the end of a row.
-    shape = (height * supersampling, width * supersampling + LANES)
-    nearest = np.zeros(shape, np.float32)
-    owner = np.zeros(shape, np.int32)
-    for image in range(num_images):
-        box = _draw(steps, inverse_depth, faces, first_face[image], first_face[image + 1], nearest, owner)
-        _resolve_and_clear(
-            nearest, owner, box, supersampling, face[image], depth[image], sample[image], num_covered[image]
-        )
+def _snap(points, num_columns, supersampling, reach_px, near_m, steps, inverse_depth):
+    """Fill steps (2 V,) int32 and inverse depths (V,) float32, 1/m, of points (V * num_columns,).
 
-
-@njit(cache=True, nogil=True)
-def _snap(vertices, supersampling):
-    """Vertices as (V, 2) int32 steps and (V,) float32 inverse depths, 1/m."""
-    steps = np.empty((vertices.shape[0], 2), np.int32)
-    inverse_depth = np.empty(vertices.shape[0], np.float32)
+    A vertex farther from the origin than reach_px along x or y, or not beyond near_m, is put at the origin: no face may
+    use it. Returns whether there is none.
+    """
     scale = np.float32(supersampling * STEPS)
-    for v in range(vertices.shape[0]):
-        steps[v, 0] = np.int32(np.rint(vertices[v, 0] * scale))
-        steps[v, 1] = np.int32(np.rint(vertices[v, 1] * scale))
-        inverse_depth[v] = np.float32(1) / vertices[v, 2]
-    return steps, inverse_depth
+    all_usable = True
+    for v in range(np.uint64(len(inverse_depth))):
+        at = v * np.uint64(num_columns)
+        x, y, depth = points[at], points[at + ONE], points[at + TWO]
+        usable = (abs(x) <= reach_px) & (abs(y) <= reach_px) & (depth > near_m) & (depth < np.inf)
+        all_usable &= usable
+        steps[v * TWO] = np.int32(np.rint(x * scale)) if usable else 0
+        steps[v * TWO + ONE] = np.int32(np.rint(y * scale)) if usable else 0
+        inverse_depth[v] = np.float32(1) / depth if usable else np.float32(0)
+    return all_usable
 
 
 @njit(cache=True, nogil=True)
-def _draw(steps, inverse_depth, faces, first, last, nearest, owner):
+def _draw(steps, inverse_depth, faces, double_sided, first, last, num_rows, num_cols, nearest, owner):
     """Draw faces first..last - 1 and return the rows and columns of samples that they may have touched."""
-    num_rows, pitch = nearest.shape
-    num_cols = pitch - LANES
-    # Flat arrays and unsigned indices spare numba's strides and its test for negative indices.
-    steps, faces, nearest, owner = steps.ravel(), faces.ravel(), nearest.ravel(), owner.ravel()
+    pitch = num_cols + LANES
     top, bottom, left, right = num_rows, -1, num_cols, -1
     for f in range(np.uint64(first), np.uint64(last)):
         corner = f * THREE
@@ -101,7 +108,11 @@ def _draw(steps, inverse_depth, faces, first, last, nearest, owner):
             max((y_min + HALF_STEP - 1) >> STEP_BITS, 0),
             min((y_max - HALF_STEP) >> STEP_BITS, num_rows - 1),
         )
-        if first_col > last_col or first_row > last_row:
+        # Rows count downwards: counter-clockwise is where this area is negative.
+        area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
+        unseen = (area == 0) | ((area > 0) & (not double_sided[f]))
+        # One test for all reasons: the processor guesses a single branch better than three.
+        if (first_col > last_col) | (first_row > last_row) | unseen:
             continue
         top, bottom = min(top, first_row), max(bottom, last_row)
         left, right = min(left, first_col), max(right, last_col)
@@ -110,13 +121,14 @@ def _draw(steps, inverse_depth, faces, first, last, nearest, owner):
         depths = (inverse_depth[a], inverse_depth[b], inverse_depth[c])
         block = (first_row, last_row, first_col, last_col, pitch)
         is_small = max(x_max - x_min, y_max - y_min) <= SMALL_FACE_STEPS
-        _draw_face(corners, depths, block, is_small, np.int32(f), nearest, owner)
+        _draw_face(corners, area, depths, block, is_small, np.int32(f), nearest, owner)
     return top, bottom, left, right
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _draw_face(corners, depths, block, is_small, face, nearest, owner):
-    """Draw one face. corners: its vertices in steps from the block's first sample; depths: their inverse depths.
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _draw_face(corners, area, depths, block, is_small, face, nearest, owner):
+    """Draw one face. corners: its vertices in steps from the block's first sample; area: twice its own, signed, not 0;
+    depths: the corners' inverse depths.
 
     The edge function opposite a corner is that corner's barycentric coordinate times the face's area. It is lowered
     by one on the edges that do not own their samples, so that >= 0 decides everywhere; `plane` undoes this for depth.
@@ -124,9 +136,6 @@ def _draw_face(corners, depths, block, is_small, face, nearest, owner):
     xa, ya, xb, yb, xc, yc = corners
     depth_a, depth_b, depth_c = depths
     first_row, last_row, first_col, last_col, pitch = block
-    area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
-    if area == 0:
-        return
     if area < 0:
         area, xb, yb, depth_b, xc, yc, depth_c = -area, xc, yc, depth_c, xb, yb, depth_b
     right_b, right_c = yc - ya, ya - yb
@@ -215,30 +224,42 @@ def _cover_eight(typing_context, nearest, owner, at, edges, rights, plane, face)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _resolve_and_clear(nearest, owner, box, s, face, depth, sample, num_covered):
-    """`synth.raster.resolve` for one picture within the box of samples touched, which is emptied for the next."""
+def _resolve_and_clear(nearest, bits, owner, box, s, pitch, width, face, depth, sample, num_covered):
+    """`synth.raster.resolve` for one picture within the box of samples touched, which is emptied for the next.
+
+    bits: the memory of nearest, read as int32.
+    """
     top, bottom, left, right = box
     if top > bottom:
         return
-    # Positive floats order like their bits. A key of depth, then sample, makes the choice a maximum without branches.
-    bits = nearest.view(np.int32)
-    side = np.uint64(s)
+    # A key of depth, then sample, makes the choice a maximum without branches.
+    side, pitch = np.uint64(s), np.uint64(pitch)
     for row in range(np.uint64(top // s), np.uint64(bottom // s + 1)):
         for col in range(np.uint64(left // s), np.uint64(right // s + 1)):
-            best, key_of_sample, count = 0, LAST_SAMPLE, 0
-            for sample_row in range(row * side, row * side + side):
-                for sample_col in range(col * side, col * side + side):
-                    depth_bits = np.int64(bits[sample_row, sample_col])
-                    count += depth_bits > 0
-                    best = max(best, depth_bits << SAMPLE_BITS | key_of_sample)
-                    key_of_sample -= 1
+            corner = row * side * pitch + col * side
+            if s == 2:
+                # Written out for the usual 2 x 2 samples: most pixels of a box show nothing, which is soon seen.
+                first, second = bits[corner], bits[corner + ONE]
+                third, fourth = bits[corner + pitch], bits[corner + pitch + ONE]
+                count = (first > 0) + (second > 0) + (third > 0) + (fourth > 0)
+                best = max(max(first, second), max(third, fourth))
+                k = 0 if first == best else 1 if second == best else 2 if third == best else 3
+            else:
+                key, key_of_sample, count = 0, LAST_SAMPLE, 0
+                for line in range(side):
+                    for at in range(corner + line * pitch, corner + line * pitch + side):
+                        depth_bits = np.int64(bits[at])
+                        count += depth_bits > 0
+                        key = max(key, depth_bits << SAMPLE_BITS | key_of_sample)
+                        key_of_sample -= 1
+                k = LAST_SAMPLE - (key & LAST_SAMPLE)
             if count:
-                k = LAST_SAMPLE - (best & LAST_SAMPLE)
-                at = row * side + np.uint64(k // s), col * side + np.uint64(k % s)
-                face[row, col] = owner[at]
-                depth[row, col] = np.float32(1) / nearest[at]
-                sample[row, col] = k
-                num_covered[row, col] = count
-    for sample_y in range(top, bottom + 1):
-        for sample_x in range(left, right + 1):
-            nearest[sample_y, sample_x] = 0
+                at = (row * side + np.uint64(k // s)) * pitch + col * side + np.uint64(k % s)
+                pixel = row * np.uint64(width) + col
+                face[pixel] = owner[at]
+                depth[pixel] = np.float32(1) / nearest[at]
+                sample[pixel] = k
+                num_covered[pixel] = count
+    for line in range(np.uint64(top), np.uint64(bottom + 1)):
+        for at in range(line * pitch + np.uint64(left), line * pitch + np.uint64(right + 1)):
+            nearest[at] = 0

@@ -33,7 +33,13 @@ void main() {
 
 
 def rasterize_pyrender(
-    vertices: Tensor, faces: Tensor, first_face: Tensor, height: int, width: int, supersampling: int
+    vertices: Tensor,
+    faces: Tensor,
+    first_face: Tensor,
+    double_sided: Tensor,
+    height: int,
+    width: int,
+    supersampling: int,
 ) -> Visibility:
     """`synth.raster.rasterize` for checked input. Returns tensors on the device of `vertices`.
 
@@ -51,7 +57,8 @@ def rasterize_pyrender(
             corners = faces_cpu[first:last].long()
             depth = vertices_cpu[corners, 2].double()
             positions = torch.cat([clip[corners], 1 - 2 * depth.min() / depth[..., None]], dim=-1)
-            drawn = torch.from_numpy(_draw_face_numbers(positions.float().numpy(), *size))
+            backs = double_sided[first:last].cpu().numpy()
+            drawn = torch.from_numpy(_draw_face_numbers(positions.float().numpy(), backs, *size))
             face[image] = torch.where(drawn > 0, (drawn - 1) % (last - first) + first, -1)
     depth = torch.full(face.shape, torch.inf)
     image, row, col = torch.nonzero(face >= 0, as_tuple=True)
@@ -109,26 +116,28 @@ def _face_renderer():
         Path(folder, "segmentation.vert").write_text(VERTEX_SHADER)
         Path(folder, "segmentation.frag").write_text(FRAGMENT_SHADER)
         renderer._renderer._program_cache = ShaderProgramCache(shader_dir=folder)
-        _draw(renderer, np.zeros((1, 3, 3), np.float32))  # compiles them
+        _draw(renderer, np.zeros((2, 3, 3), np.float32))  # compiles them
     return renderer
 
 
-def _draw_face_numbers(positions: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Draw F triangles, positions (F, 3, 3) float32 in [-1, 1] of OpenGL's clip space.
+def _draw_face_numbers(positions: np.ndarray, backs: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Draw F triangles, positions (F, 3, 3) float32 in [-1, 1] of OpenGL's clip space; backs (F,) bool, both sides.
 
     Returns (height, width) int32: 0 for nothing, i + 1 for the front and F + i + 1 for the back of triangle i.
     """
     renderer = _face_renderer()
     renderer.viewport_height, renderer.viewport_width = height, width
-    red, green, blue = np.moveaxis(_draw(renderer, positions).astype(np.int32), -1, 0)
+    # A back that is not to be seen is drawn as a point, which covers nothing.
+    turned = np.where(backs[:, None, None], positions[:, ::-1], positions[:, :1])
+    drawn = _draw(renderer, np.concatenate([positions, turned]))
+    red, green, blue = np.moveaxis(drawn.astype(np.int32), -1, 0)
     return red | green << 8 | blue << 16
 
 
 def _draw(renderer, positions: np.ndarray) -> np.ndarray:
     pyrender = import_pyrender()
-    both_sides = np.concatenate([positions, positions[:, ::-1]]).reshape(-1, 3)
     scene = pyrender.Scene()
-    node = scene.add(pyrender.Mesh([pyrender.Primitive(positions=both_sides)]))
+    node = scene.add(pyrender.Mesh([pyrender.Primitive(positions=positions.reshape(-1, 3))]))
     scene.add(pyrender.OrthographicCamera(xmag=1, ymag=1))  # pyrender asks for one; the shaders ignore it
     color, _ = renderer.render(scene, flags=pyrender.RenderFlags.SEG, seg_node_map={node: (0, 0, 0)})
     return color

@@ -9,9 +9,7 @@ from synth.camera import project, to_camera
 from synth.dress import Dressed
 from synth.labels import LABELLED_COVERAGE
 from synth.raster import Fragments, RasterConfig, gather_fragments, interpolate, rasterize
-from synth.shade import SHADOW_NEAR_M, ground_shadow, sample_texture, shade
-
-SHADOW_SHRINK = 4
+from synth.shade import sample_texture, shade
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,27 +44,25 @@ def draw_person(
 ) -> Drawn:
     """Draw one dressed person in each of B poses over backgrounds (B, H, W, 3) linear RGB.
 
-    vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3) linear RGB float.
+    vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3 or 4) linear RGB float;
+    a fourth number beside them is ignored and spares a copy.
     """
     batch, _, num_vertices = vertices.shape
-    projected = project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics)
-    packed = pack(projected)
-    faces, first_face = pack_faces(dressed.faces, batch, num_vertices)
-    visible = rasterize(packed, faces, first_face, cameras.height, cameras.width, config)
-    towards_camera = towards_cameras(vertices, cameras)
+    points, middle = screen_points(vertices, normals, cameras)
+    towards_camera = towards_cameras(middle, cameras)
+    faces, first_face, double_sided = pack_faces(dressed, batch, num_vertices)
+    size = (cameras.height, cameras.width)
+    visible = rasterize(points.flatten(0, 1), faces, first_face, *size, config, double_sided=double_sided)
     if not vertices.is_cpu:
-        fragments = gather_fragments(visible, packed, faces)
-        return draw_fragments(background, fragments, visible.depth, normals, dressed, texture, towards_camera, cameras)
+        fragments = gather_fragments(visible, points.flatten(0, 1), faces)
+        return draw_fragments(background, fragments, visible.depth, points, dressed, texture, towards_camera, cameras)
     from synth.draw_numba import draw_pixels
 
-    image, iuv = background.clone(), torch.zeros(*background.shape, dtype=torch.uint8)
-    points = torch.cat([projected, normals], 1).transpose(1, 2).contiguous()
-    mesh = (points, dressed.faces, dressed.corner, dressed.surface, texture)
-    draw_pixels(
-        *(a.numpy() for a in (visible.face, visible.sample, visible.num_covered)),
-        config.supersampling,
-        *(a.numpy() for a in (*mesh, towards_camera, cameras.light, image, iuv)),
-    )
+    image = background.clone(memory_format=torch.contiguous_format)
+    iuv = torch.zeros(background.shape, dtype=torch.uint8)
+    padded = texture if texture.shape[2] == 4 else torch.nn.functional.pad(texture, (0, 1))
+    arrays = (a.numpy() for a in (padded, towards_camera, cameras.light.contiguous(), image, iuv))
+    draw_pixels(visible, points.numpy(), dressed, *arrays)
     return Drawn(image=image, iuv=iuv, depth=visible.depth)
 
 
@@ -74,18 +70,18 @@ def draw_fragments(
     background: Tensor,
     fragments: Fragments,
     depth: Tensor,
-    normals: Tensor,
+    points: Tensor,
     dressed: Dressed,
     texture: Tensor,
     towards_camera: Tensor,
     cameras: Cameras,
 ) -> Drawn:
-    """The torch twin of `draw_numba.draw_pixels`, for any device. towards_camera (B, 3) unit."""
+    """The torch twin of `draw_numba.draw_pixels`, for any device. points as of `screen_points`, towards_camera (B, 3)."""
     own_face = fragments.face % len(dressed.faces)
     attributes = interpolate(fragments, dressed.corner[own_face])
-    corners = dressed.faces[own_face].long() + fragments.image[:, None] * normals.shape[2]
-    normal = interpolate(fragments, pack(normals)[corners])
-    radiance = sample_texture(texture, attributes[:, :2])
+    corners = dressed.faces[own_face].long() + fragments.image[:, None] * points.shape[1]
+    normal = interpolate(fragments, points[..., 4:7].flatten(0, 1)[corners])
+    radiance = sample_texture(texture[..., :3], attributes[:, :2])
     image, iuv = background.clone(), background.new_zeros(background.shape, dtype=torch.uint8)
     for k in range(len(background)):
         mine = fragments.image == k
@@ -98,51 +94,50 @@ def draw_fragments(
     return Drawn(image=image, iuv=iuv, depth=depth)
 
 
-def towards_cameras(vertices: Tensor, cameras: Cameras) -> Tensor:
-    """Unit directions (B, 3) from the middles of people (B, 3, N) to their cameras, world axes."""
+def screen_points(vertices: Tensor, normals: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """What drawing reads of each vertex, side by side, and the middle of each person.
+
+    vertices, normals (B, 3, N) world, metres. Returns points (B, N, 8): x, y in pixels, depth in metres, 1, the
+    normal, 0; and the middles (B, 3) between people's extremes, world, metres.
+    """
+    if vertices.is_cpu:
+        from synth.project_numba import project_points
+
+        k_matrix = cameras.intrinsics
+        parts = (cameras.world_to_camera.flatten(1), k_matrix.diagonal(dim1=1, dim2=2), k_matrix[:, :2, 2])
+        given = (a.contiguous().flatten(1).numpy() for a in (vertices, normals, torch.cat(parts, 1)))
+        points = vertices.new_empty(len(vertices), vertices.shape[2], 8)
+        ends = [project_points(*person) for person in zip(*given, points.flatten(1).numpy(), strict=True)]
+        return points, torch.tensor(ends).reshape(-1, 3) / 2
+    return screen_points_twin(vertices, normals, cameras)
+
+
+def screen_points_twin(vertices: Tensor, normals: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """`screen_points` in torch, for any device."""
+    projected = project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics)
+    one, zero = torch.ones_like(projected[:, :1]), torch.zeros_like(projected[:, :1])
+    points = torch.cat([projected, one, normals, zero], 1).transpose(1, 2).contiguous()
+    # Extremes, unlike a mean, do not depend on how a sum is split between threads.
+    return points, (vertices.amin(2) + vertices.amax(2)) / 2
+
+
+def towards_cameras(middle: Tensor, cameras: Cameras) -> Tensor:
+    """Unit directions (B, 3) from world places (B, 3) to their cameras, world axes."""
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
-    # Extremes, unlike a mean, do not depend on how a sum is split between threads.
-    middle = (vertices.amin(2) + vertices.amax(2)) / 2
     return torch.nn.functional.normalize(eye - middle, dim=1)
 
 
-def pack(points: Tensor) -> Tensor:
-    """Points (B, 3, N) one batch entry after another, (B * N, 3)."""
-    return points.transpose(1, 2).reshape(-1, 3)
+def pack_faces(dressed: Dressed, batch: int, num_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The F faces of one mesh for `batch` packed copies of its vertices, as `rasterize` wants them.
 
-
-def pack_faces(faces: Tensor, batch: int, num_vertices: int) -> tuple[Tensor, Tensor]:
-    """Faces (F, 3) of one mesh for `batch` packed copies of its vertices: (B * F, 3) int32, first_face (B + 1,)."""
+    Returns faces (B * F, 3) int32, first_face (B + 1,) int64 and double_sided (B * F,) bool.
+    """
+    faces = dressed.faces
     offset = torch.arange(batch, dtype=torch.int32, device=faces.device)[:, None, None] * num_vertices
     packed = (faces.to(torch.int32)[None] + offset).reshape(-1, 3)
-    return packed, torch.arange(batch + 1, device=faces.device) * len(faces)
-
-
-def cast_shadow(
-    background: Tensor, ground: Tensor, vertices: Tensor, faces: Tensor, cameras: Cameras, config: RasterConfig
-) -> Tensor:
-    """Darken the ground of backgrounds (B, H, W, 3) where the person (B, 3, N) keeps light off it.
-
-    ground (B, H, W): how much of a pixel is ground. A sun gives a shadow with an edge, a closed sky a soft dark place
-    under the feet. Returns a new (B, H, W, 3).
-    """
-    fallen = to_camera(ground_shadow(vertices, cameras.light[:, :3]), cameras.world_to_camera)
-    fallen[:, 2].clamp_(min=SHADOW_NEAR_M)
-    # A shadow's edge is soft: a quarter of the pixels along each axis is enough.
-    size = (cameras.height // SHADOW_SHRINK, cameras.width // SHADOW_SHRINK)
-    shrunk = cameras.intrinsics / torch.tensor([SHADOW_SHRINK, SHADOW_SHRINK, 1.0])[:, None]
-    packed, first_face = pack_faces(faces, len(vertices), vertices.shape[2])
-    single = RasterConfig(rasterizer=config.rasterizer, supersampling=1)
-    hidden = rasterize(pack(project(fallen, shrunk)), packed, first_face, *size, single).face >= 0
-    sun = cameras.light[:, 3:6].mean(1) * cameras.light[:, 1]
-    share = (sun / (sun + cameras.light[:, 6:9].mean(1)))[:, None, None, None]
-    mask = hidden[:, None].float()
-    kept_off = share * _blur(mask, 3) + 0.45 * (1 - share) * _blur(_blur(mask, 5), 5)
-    kept_off = torch.nn.functional.interpolate(kept_off, size=(cameras.height, cameras.width), mode="bilinear")
-    return background * (1 - kept_off[:, 0] * ground)[..., None]
-
-
-def _blur(mask: Tensor, size: int) -> Tensor:
-    """Box blur (B, 1, H, W) over size x size pixels."""
-    return torch.nn.functional.avg_pool2d(mask, size, stride=1, padding=size // 2, count_include_pad=False)
+    return (
+        packed,
+        torch.arange(batch + 1, device=faces.device) * len(faces),
+        dressed.double_sided.expand(batch, -1).flatten(),
+    )

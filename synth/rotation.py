@@ -63,6 +63,20 @@ def chain(*turns: Quaternion) -> Quaternion:
     return (w, x, y, z)
 
 
+def bend_spine(joints: list[Quaternion], *, pitch: float, yaw: float, roll: float) -> None:
+    """Bends the trunk on top of its rotations, radians, a third at each joint; pitch forwards, yaw to the left."""
+    third = chain(about_y(yaw / 3), about_z(roll / 3), about_x(pitch / 3))
+    for joint in SPINE:
+        joints[joint] = chain(joints[joint], third)
+
+
+def turn_head(joints: list[Quaternion], *, pitch: float, yaw: float, roll: float) -> None:
+    """Turns the head on top of its rotations, radians, half at the neck; pitch forwards, yaw to the left."""
+    half = chain(about_y(yaw / 2), about_z(roll / 2), about_x(pitch / 2))
+    for joint in (NECK, HEAD):
+        joints[joint] = chain(joints[joint], half)
+
+
 def rotation_vector(q: Quaternion) -> tuple[float, float, float]:
     """The axis-angle vector of the unit quaternion q, radians, no longer than pi."""
     w, x, y, z = q if q[0] >= 0 else (-q[0], -q[1], -q[2], -q[3])

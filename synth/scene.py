@@ -1,19 +1,28 @@
 """What is in one picture, drawn before anything is rendered: who stands how, under which light, before which camera."""
 
+import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from synth import seeding
 from synth.anatomy import Anatomy
+from synth.arms import Carries
 from synth.background import Light
 from synth.body import sample_betas
 from synth.camera import CameraConfig, Placement, sample_placement
-from synth.motion import Carries, Legs, heading_rotation, sample_gait, sample_pose
+from synth.gait import sample_gait
+from synth.legs import Legs
+from synth.motion import heading_rotation, sample_pose
 from synth.motion_files import MotionLibrary
 from synth.outfit import Outfit
+from synth.seeding import choose
+
+# Colours of light, linear RGB.
+SUNLIGHT, CLEAR_SKY = np.array([1.0, 0.95, 0.87]), np.array([0.92, 0.98, 1.08])
+CLOSED_SKY, SKY_IN_SHADE = np.array([0.97, 1.0, 1.02]), np.array([0.94, 0.99, 1.06])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,7 +52,7 @@ def draw_scene(
     rng = seeding.generator(seed, index, "body")
     betas = sample_betas(anatomy.body, rng, feminine=outfit.feminine if outfit else None)
     rng = seeding.generator(seed, index, "motion")
-    legs = Legs.of(torch.from_numpy(anatomy.joints))
+    legs = legs_of(anatomy)
     if motions is None:
         pose = sample_pose(rng, sample_gait(rng), carries=_burden(outfit), legs=legs)
     else:
@@ -60,33 +69,34 @@ def draw_scene(
     )
 
 
+@functools.lru_cache(maxsize=4)
+def legs_of(anatomy: Anatomy) -> Legs:
+    """The mean body's legs: everyone takes poses that are made for them."""
+    return Legs.of(anatomy.joints)
+
+
 def sample_yaw(rng: np.random.Generator) -> float:
     """Heading in radians, 0 towards the camera: people mostly walk towards it, away from it or across."""
-    middle = rng.choice(
-        [0.0, np.pi, np.pi / 2, -np.pi / 2, rng.uniform(-np.pi, np.pi)], p=[0.29, 0.27, 0.14, 0.14, 0.16]
-    )
-    return float(middle + rng.normal(0, 0.3))
+    anywhere = rng.uniform(-math.pi, math.pi)
+    middle = choose(rng, {0.0: 0.29, math.pi: 0.27, math.pi / 2: 0.14, -math.pi / 2: 0.14, anywhere: 0.16})
+    return middle + rng.normal(0, 0.3)
 
 
 def sample_light(rng: np.random.Generator) -> Light:
     """Sun through clear sky, a closed sky, or the open shade of buildings."""
-    weather = rng.choice(["sun", "cloud", "shade"], p=[0.38, 0.37, 0.25])
-    azimuth = rng.uniform(0, 2 * np.pi)
-    elevation = np.radians(rng.uniform(28, 65)) if weather == "sun" else np.radians(rng.uniform(70, 88))
-    direction = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
+    weather = choose(rng, {"sun": 0.38, "cloud": 0.37, "shade": 0.25})
+    azimuth = rng.uniform(0, 2 * math.pi)
+    elevation = math.radians(rng.uniform(28, 65) if weather == "sun" else rng.uniform(70, 88))
+    across = math.cos(elevation)
+    direction = np.array([across * math.sin(azimuth), math.sin(elevation), across * math.cos(azimuth)], np.float32)
     match weather:
         case "sun":
-            sun, sky = (
-                rng.uniform(0.65, 1.0) * np.array([1.0, 0.95, 0.87]),
-                rng.uniform(0.26, 0.42) * np.array([0.92, 0.98, 1.08]),
-            )
+            sun, sky = rng.uniform(0.65, 1.0) * SUNLIGHT, rng.uniform(0.26, 0.42) * CLEAR_SKY
         case "cloud":
-            sun, sky = rng.uniform(0.05, 0.2) * np.ones(3), rng.uniform(0.55, 0.8) * np.array([0.97, 1.0, 1.02])
-        case _:
-            sun, sky = np.zeros(3), rng.uniform(0.42, 0.62) * np.array([0.94, 0.99, 1.06])
-    return Light(
-        sun_direction=direction.astype(np.float32), sun_rgb=sun.astype(np.float32), sky_rgb=sky.astype(np.float32)
-    )
+            sun, sky = rng.uniform(0.05, 0.2) * np.ones(3), rng.uniform(0.55, 0.8) * CLOSED_SKY
+        case "shade":
+            sun, sky = np.zeros(3), rng.uniform(0.42, 0.62) * SKY_IN_SHADE
+    return Light(sun_direction=direction, sun_rgb=sun.astype(np.float32), sky_rgb=sky.astype(np.float32))
 
 
 def _burden(outfit: Outfit | None) -> Carries:

@@ -11,8 +11,8 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import simplejpeg
 import torch
@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synth.colour import linear_to_srgb
+from synth.sensor_numba import TONE_CODES, F, add_noise, blur, encode, resample, sharpen
 
-LUMA = (0.2126, 0.7152, 0.0722)
+LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Weights of linear red, green, blue in luminance (Rec. 709)."""
 STEPS_PER_PIXEL, RESOLUTION_STEPS = 20, 16
 """Lengths in pixels and resolutions are drawn in these steps, so that few filter matrices are ever needed."""
-TONE_CODES = 8192
-"""Linear light is cut into so many levels before the tone curve: a fifth of an 8-bit step in the darkest tones."""
 
 Range = tuple[float, float]
 
@@ -91,9 +90,6 @@ class SensorConfig:
 
 
 DEFAULT_CONFIG = SensorConfig()
-
-njit = numba.njit(cache=True, fastmath=True, error_model="numpy")
-F = np.float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,96 +158,114 @@ def apply_sensor(
         raise ValueError(f"one params and one rng per image: got {len(images)}, {len(params)} and {len(rngs)}")
     light = np.ascontiguousarray(images.detach().cpu().numpy(), np.float32)
     out = np.empty(light.shape, np.uint8)
+    scratch = Scratch.of(*light.shape[1:3])
     for k, one in enumerate(params):
-        _photograph(light[k], one, rngs[k], out[k])
+        _photograph(light[k], one, rngs[k], scratch, out[k].reshape(-1))
         if one.jpeg_quality is not None:
             data = simplejpeg.encode_jpeg(out[k], quality=one.jpeg_quality, colorsubsampling="420")
             simplejpeg.decode_jpeg(data, buffer=out[k])
     return out
 
 
-def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, out: NDArray) -> None:
-    """Fill out (H, W, 3) uint8 from light (H, W, 3) float32; everything but the compression."""
+class Scratch(NamedTuple):
+    """Arrays to work in: memory that is new for each picture would cost more than a stage."""
+
+    picture: NDArray[np.float32]
+    """(3 H W,), like `spare`."""
+    spare: NDArray[np.float32]
+    green: NDArray[np.float32]
+    """(H W,), like `blurred`."""
+    blurred: NDArray[np.float32]
+    levels: NDArray[np.uint16]
+    """(3 W,)."""
+    rims: NDArray[np.float32]
+    """(3 W + 2,), zeros."""
+
+    @classmethod
+    def of(cls, height: int, width: int) -> "Scratch":
+        pictures, channels = np.empty((2, 3 * height * width), np.float32), np.empty((2, height * width), np.float32)
+        return cls(*pictures, *channels, np.empty(3 * width, np.uint16), np.zeros(3 * width + 2, np.float32))
+
+
+def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, scratch: Scratch, out: NDArray) -> None:
+    """Fill out (3 H W,) uint8 from light (H, W, 3) float32; everything but the compression."""
     height, width, _ = light.shape
-    size = 3 * height * width
+    picture, spare, green, blurred, levels, rims = scratch
+    # A contiguous matrix is multiplied in two thirds of the time of a transposed one.
+    np.dot(light.reshape(-1, 3), np.ascontiguousarray(colour_matrix(params).T, np.float32), out=spare.reshape(-1, 3))
+    upright_px = 0.25 * params.motion_px
+    rows, columns = blur_taps(params.defocus_px, upright_px), blur_taps(params.defocus_px, params.motion_px)
+    taps = blur_taps(params.sharpening_px, 0.0)
+    bands = resolution_band(height, params.resolution), resolution_band(width, params.resolution, channels=3)
+    line = np.empty(3 * (width + 2 * max(len(columns), len(taps), len(bands[1]))), np.float32)
+    blur(spare, height, 3, rows, columns, line, picture)
     # Deviates come from bytes: a fraction of the time of normal ones, and 8 bits are what the picture keeps.
-    codes = rng.integers(0, 2**64, -(-size // 8), dtype=np.uint64).view(np.uint8)[:size]
-    balance = white_balance(params)
+    codes = rng.integers(0, 2**64, -(-light.size // 8), dtype=np.uint64).view(np.uint8)[: light.size]
     # The noise is drawn before a coarse recording averages neighbours, which would make that the quieter one: of its
     # deviation, 2/3 of the resolution would remain.
     coarseness = 1.0 if params.resolution == 1 else 1.5 / params.resolution
-    gain = (balance * coarseness) ** 2
+    gain = np.tile(((white_balance(params) * coarseness) ** 2).astype(np.float32), width)
+    add_noise(picture, codes, normal_quantiles(), F(params.shot_noise) * gain, F(params.read_noise**2) * gain, line)
+    if params.resolution < 1:
+        resample(picture, height, *(band.reshape(-1) for band in bands), line, spare)
+        picture, spare = spare, picture
     encoded, bend = tone_tables()
-    _develop(
-        light,
-        colour_matrix(params).astype(np.float32),
-        blur_band(height, params.defocus_px, 0.25 * params.motion_px),
-        blur_band(width, params.defocus_px, params.motion_px),
-        codes.reshape(3, height, width),
-        normal_quantiles(),
-        np.stack([params.shot_noise * gain, params.read_noise**2 * gain]).astype(np.float32),
-        resolution_band(height, params.resolution),
-        resolution_band(width, params.resolution),
-        encoded + F(params.contrast) * bend,
-        F(params.veil),
-        blur_band(height, params.sharpening_px, 0.0),
-        blur_band(width, params.sharpening_px, 0.0),
-        F(params.sharpening),
-        out,
-    )
+    encode(picture, encoded + F(params.contrast) * bend, F(params.veil), levels, green)
+    blur(green, height, 1, taps, taps, line, blurred)
+    sharpen(picture, green, blurred, F(params.sharpening), rims, out)
 
 
 def white_balance(params: SensorParams) -> NDArray[np.float64]:
     """(3,) gains of red, green and blue in linear light; their luminance-weighted mean is 1."""
     warm, green = params.temperature_ev, params.tint_ev
-    gains = np.exp2([warm - green, green, -warm - green])
+    gains = np.array([2 ** (warm - green), 2**green, 2 ** (-warm - green)])
     return gains / (gains @ LUMA)
 
 
 def colour_matrix(params: SensorParams) -> NDArray[np.float64]:
     """(3, 3) linear RGB to linear RGB: exposure, saturation about luminance, then white balance."""
-    saturate = (1 - params.saturation) * np.tile(LUMA, (3, 1)) + params.saturation * np.eye(3)
+    saturate = (1 - params.saturation) * LUMA + params.saturation * np.eye(3)
     return 2**params.exposure_ev * (1 - params.veil) * white_balance(params)[:, None] * saturate
 
 
 @functools.lru_cache(maxsize=512)
-def blur_band(size: int, sigma_px: float, length_px: float) -> NDArray[np.float32]:
-    """The blur of a line of `size` pixels by a box of length_px and a Gaussian of sigma_px; see `_band`."""
-    matrix = np.eye(size)
-    if sigma_px > 0 or length_px > 0:
-        # A floor on either width keeps the integral defined; far less than a pixel, it does not show.
-        sigma, half = max(sigma_px, 0.05), 0.5 * max(length_px, 0.05)
-        radius = max(math.ceil(3 * sigma + half - 0.5), 1)
-        scale = 1 / (sigma * math.sqrt(2))
-        offsets = range(-radius, radius + 1)
-        taps = np.array([math.erf((k + half) * scale) - math.erf((k - half) * scale) for k in offsets])
-        matrix = np.zeros((size, size))
-        for offset, tap in zip(offsets, taps / taps.sum(), strict=True):
-            # Beyond its ends a line goes on as it ended.
-            np.add.at(matrix, (np.arange(size), np.clip(np.arange(size) + offset, 0, size - 1)), tap)
-    return _band(matrix)
+def blur_taps(sigma_px: float, length_px: float) -> NDArray[np.float32]:
+    """Blur by a box of length_px and a Gaussian of sigma_px: (R + 1,) weights of the pixels at distance 0 to R."""
+    if sigma_px == 0 == length_px:
+        return _frozen(np.ones(1))
+    # A floor on either width keeps the integral defined; far less than a pixel, it does not show.
+    sigma, half = max(sigma_px, 0.05), 0.5 * max(length_px, 0.05)
+    scale = 1 / (sigma * math.sqrt(2))
+    distances = range(max(math.ceil(3 * sigma + half - 0.5), 1) + 1)
+    taps = np.array([math.erf((k + half) * scale) - math.erf((k - half) * scale) for k in distances])
+    return _frozen(taps / (taps[0] + 2 * taps[1:].sum()))
 
 
 @functools.lru_cache(maxsize=64)
-def resolution_band(size: int, resolution: float) -> NDArray[np.float32]:
-    """A line of `size` pixels recorded by resolution * size pixels and enlarged again linearly; see `_band`."""
+def resolution_band(size: int, resolution: float, channels: int = 1) -> NDArray[np.float32]:
+    """A line of `size` pixels recorded by resolution * size pixels and enlarged again linearly.
+
+    Returns (2 R + 1, channels * size): [k, channels * i + c] is what input pixel i + k - R adds to output pixel i.
+    """
     reduced = max(round(size * resolution), 1)
+    fine = np.arange(size)
     centres = (np.arange(reduced) + 0.5) * size / reduced - 0.5
-    record = np.maximum(1 - np.abs(centres[:, None] - np.arange(size)) * reduced / size, 0)
+    record = np.maximum(1 - np.abs(centres[:, None] - fine) * reduced / size, 0)
     record /= record.sum(1, keepdims=True)
-    enlarge = np.stack([np.interp(np.arange(size), centres, row) for row in np.eye(reduced)], 1)
-    return _band(enlarge @ record if reduced < size else np.eye(size))
-
-
-def _band(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Diagonals of a banded (N, N) matrix, (2 R + 1, N): [k, i] holds what input i + k - R adds to output i."""
-    size = len(matrix)
+    places = ((fine + 0.5) * reduced / size - 0.5).clip(0, reduced - 1)
+    low, share = places.astype(int), (places % 1)[:, None]
+    matrix = (1 - share) * record[low] + share * record[np.minimum(low + 1, reduced - 1)]
     outputs, inputs = np.nonzero(np.abs(matrix) > 1e-6)
     reach = int(np.abs(outputs - inputs).max())
-    band = np.zeros((2 * reach + 1, size), np.float32)
+    band = np.zeros((2 * reach + 1, size))
     band[inputs - outputs + reach, outputs] = matrix[outputs, inputs]
-    band.setflags(write=False)
-    return band
+    return _frozen(band.repeat(channels, 1))
+
+
+def _frozen(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    weights = weights.astype(np.float32)
+    weights.setflags(write=False)
+    return weights
 
 
 @functools.cache
@@ -270,98 +284,3 @@ def tone_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """
     encoded = linear_to_srgb(torch.linspace(0, 1, TONE_CODES)).numpy()
     return 255 * encoded, 255 * encoded * (1 - encoded) * (2 * encoded - 1)
-
-
-@njit
-def _develop(
-    light, matrix, blur_rows, blur_columns, codes, quantiles, noise, coarse_rows, coarse_columns, tones, veil,
-    sharp_rows, sharp_columns, sharpening, out,
-):  # fmt: skip
-    """Light (H, W, 3) to sRGB out (H, W, 3) uint8, through planes (3, H, W)."""
-    height, width, _ = light.shape
-    planes = np.empty((3, height, width), np.float32)
-    spare = np.empty((height, width), np.float32)
-    line = np.zeros(3 * width, np.float32)
-    _mix(light, matrix, planes)
-    for channel in range(3):
-        plane = planes[channel]
-        _filter(plane, blur_rows, blur_columns, spare, line)
-        _add_noise(plane, codes[channel], quantiles, noise[0, channel], noise[1, channel], spare)
-        _filter(plane, coarse_rows, coarse_columns, spare, line)
-        _encode(plane, tones, veil)
-    detail = planes[1].copy()
-    _filter(detail, sharp_rows, sharp_columns, spare, line)
-    for row in range(height):
-        for column in range(width):
-            rim = sharpening * (planes[1, row, column] - detail[row, column]) + F(0.5)
-            for channel in range(3):
-                out[row, column, channel] = np.uint8(min(max(planes[channel, row, column] + rim, F(0)), F(255)))
-
-
-@njit
-def _mix(light, matrix, planes):
-    """planes (3, H, W) = matrix (3, 3) @ light (H, W, 3)."""
-    height, width, _ = light.shape
-    for row in range(height):
-        source = light[row]
-        for channel in range(3):
-            red, green, blue = matrix[channel, 0], matrix[channel, 1], matrix[channel, 2]
-            target = planes[channel, row]
-            for column in range(width):
-                target[column] = red * source[column, 0] + green * source[column, 1] + blue * source[column, 2]
-
-
-@njit
-def _filter(plane, rows, columns, spare, line):
-    """Apply two bands to plane (H, W) in place; spare (H, W) and line (3 W,) are scratch."""
-    height, width = plane.shape
-    reach = len(rows) // 2
-    if reach > 0:
-        spare.fill(0)
-        for row in range(height):
-            target = spare[row]
-            for k in range(max(0, reach - row), min(len(rows), height + reach - row)):
-                weight, source = rows[k, row], plane[row + k - reach]
-                for column in range(width):
-                    target[column] += weight * source[column]
-        for row in range(height):
-            for column in range(width):
-                plane[row, column] = spare[row, column]
-    reach = len(columns) // 2
-    if reach > 0:
-        # What lies beyond the ends has no weight, but has to be a number.
-        line.fill(0)
-        for row in range(height):
-            target = plane[row]
-            for column in range(width):
-                line[width + column] = target[column]
-                target[column] = 0
-            for k in range(len(columns)):
-                weights, source = columns[k], line[width + k - reach :]
-                for column in range(width):
-                    target[column] += weights[column] * source[column]
-
-
-@njit
-def _add_noise(plane, codes, quantiles, shot, read, spare):
-    """plane (H, W) += sqrt(shot * plane + read) * deviate, the deviates given by their codes (H, W)."""
-    height, width = plane.shape
-    for row in range(height):
-        target, deviates, source = plane[row], spare[row], codes[row]
-        for column in range(width):
-            deviates[column] = quantiles[source[column]]
-        for column in range(width):
-            variance = shot * max(target[column], F(0)) + read
-            target[column] += np.sqrt(variance) * deviates[column]
-
-
-@njit
-def _encode(plane, tones, veil):
-    """Linear plane (H, W) to tones (TONE_CODES,), the nearest entry, in place."""
-    height, width = plane.shape
-    top = F(TONE_CODES - 1)
-    for row in range(height):
-        target = plane[row]
-        for column in range(width):
-            level = min(max((target[column] + veil) * top + F(0.5), F(0)), top)
-            target[column] = tones[np.int32(level)]

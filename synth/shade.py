@@ -1,4 +1,4 @@
-"""Light on the covered pixels: albedo from the texture, sun, sky and what the ground throws back; the ground's shadow."""
+"""Light on the covered pixels: albedo from the texture, sun, sky and what the ground throws back."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,6 @@ GROUND_ALBEDO = 0.25
 WRAP = 0.1
 # Glancing surfaces lose sky to their surroundings: folds and limbs read as round without traced occlusion.
 RIM = 0.72
-# Least depth of a shadow's vertices, metres: a long shadow may reach below the camera.
-SHADOW_NEAR_M = 0.3
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
@@ -37,9 +35,3 @@ def shade(albedo: Tensor, normal: Tensor, towards_camera: Tensor, light: Tensor)
     rim = RIM + (1 - RIM) * facing.abs()
     shares = torch.stack([sunlit, rim * (0.5 + 0.5 * up), rim * (0.5 - 0.5 * up)], 1)
     return albedo * (shares @ torch.stack([sun, sky, ground]))
-
-
-def ground_shadow(points: Tensor, sun_direction: Tensor) -> Tensor:
-    """World points (B, 3, N) thrown onto the plane y = 0 against sun_direction (B, 3), unit, y > 0."""
-    along = sun_direction / sun_direction[:, 1:2]
-    return points - points[:, 1:2] * along[:, :, None]

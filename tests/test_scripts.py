@@ -174,14 +174,46 @@ def test_ci_installs_what_is_missing_then_tests(tmp_path: Path, user: str):
     assert lines.count("sudo") == (0 if user == "0" else 2)
 
 
-def test_top_level_holds_what_it_should():
+def checkout_files() -> set[str]:
+    """Every file of this checkout that git tracks or would track."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: what belongs to it is not known")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    found = {name.split("/")[0] for name in names if (ROOT / name).exists() and not name.startswith(".")}
+    return {name for name in names if (ROOT / name).exists()}
+
+
+def test_top_level_holds_what_it_should():
+    found = {name.split("/")[0] for name in checkout_files() if not name.startswith(".")}
     assert found <= TOP_LEVEL
     assert TOP_LEVEL - found <= {"generative", "reid"}  # packages to come
+
+
+def test_readme_names_every_file():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Files\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall("`(.+?)`", row)]
+    folders = tuple(name for name in named if name.endswith("/"))
+    assert {"tests/"} <= {*folders} <= {"tests/", "generative/", "reid/"}  # other folders are named file by file
+    listed = sorted(name for name in named if name not in folders)
+    own = ("shards/", "synth/", "scripts/", ".ci/", *folders)
+    assert listed == sorted(name for name in checkout_files() if name.startswith(own) and not name.startswith(folders))
+
+
+def test_readme_shows_pictures_that_are_there():
+    shown = re.findall(r"!\[.+?\]\((.+?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    kept = sorted((ROOT / ".readme").iterdir())
+    assert sorted(shown) == [str(path.relative_to(ROOT)) for path in kept]
+    assert sum(path.stat().st_size for path in kept) < 300_000
+
+
+def test_the_stages_of_the_benchmark_are_called(monkeypatch: pytest.MonkeyPatch):
+    """A function that the engine no longer calls by the name given would count as no time."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    bench = importlib.import_module("bench_stages")
+    figures = bench.stages(2, rounds=1)
+    assert {figure.name.strip() for figure in figures} > {*bench.STAGES.values()}
+    assert [figure.name for figure in figures if not figure.low > 0] == []
 
 
 def test_demo_makes_what_it_names(demo: Path):

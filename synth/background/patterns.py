@@ -65,21 +65,20 @@ def _step(distance: Grid, softness: float = 1.0 / SIZE) -> Grid:
 def _cells(rng: np.random.Generator, count: int) -> tuple[Grid, Grid, NDArray[np.int64]]:
     """Tiling Voronoi cells of a jittered count x count grid: nearest, second distance (in cells), and cell index."""
     jitter = rng.uniform(0.1, 0.9, (count, count, 2)).astype(np.float32)
-    u, v = _uv()
-    x, y = u * count, v * count
-    column, row = x.astype(np.int64), y.astype(np.int64)
-    nearest = np.full((SIZE, SIZE), 9.0, np.float32)
+    place = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE * count
+    cell = place.astype(np.int64)
+    nearest = np.full((SIZE, SIZE), 81.0, np.float32)
     second, index = nearest.copy(), np.zeros((SIZE, SIZE), np.int64)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            r, c = row + dy, column + dx
-            point = jitter[r % count, c % count]
-            distance = np.hypot(c + point[..., 0] - x, r + point[..., 1] - y)
-            closer = distance < nearest
-            second = np.where(closer, nearest, np.minimum(second, distance))
-            nearest = np.where(closer, distance, nearest)
-            index = np.where(closer, (r % count) * count + c % count, index)
-    return nearest, second, index
+            row, column = ((cell + step) % count for step in (dy, dx))
+            point = jitter[row[:, None], column]
+            squared = (point[..., 0] + (cell + dx - place)) ** 2 + (point[..., 1] + (cell + dy - place)[:, None]) ** 2
+            squared = squared.astype(np.float32)
+            index = np.where(squared < nearest, row[:, None] * count + column, index)
+            second = np.minimum(second, np.maximum(nearest, squared))
+            nearest = np.minimum(nearest, squared)
+    return np.sqrt(nearest), np.sqrt(second), index
 
 
 def cracks(rng: np.random.Generator, count: int) -> Grid:

@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.background.planes_numba import Mode, draw_records
+from synth.background.planes_numba import LANE, draw_surfaces, scratch
+from synth.background.surfaces_numba import (
+    MODE_FACTORS,
+    NUM_NUMBERS,
+    PLANE_DTYPE,
+    SURFACE_DTYPE,
+    Mode,
+    light_planes,
+    place_planes,
+)
 from synth.background.view import View
 
 FAR = 1e6
@@ -30,15 +39,15 @@ class Plane(NamedTuple):
     """World direction of u, unit length (not for shadows, which may be sheared)."""
     v_axis: Vector
     """World direction of v; up on whatever stands."""
-    extent: tuple[float, float, float, float]
-    """u0, u1, v0, v1; FAR for unbounded."""
-    material: int
-    tile_m: float
-    """Size of one tile of the pattern."""
-    shift: tuple[float, float]
-    """Offset of the pattern, in tiles."""
     tint: Vector
     """Linear RGB albedo of ratio 1 of the pattern."""
+    tile_m: float
+    """Size of one tile of the pattern."""
+    extent: tuple[float, float, float, float]
+    """u0, u1, v0, v1; FAR for unbounded."""
+    shift: tuple[float, float]
+    """Offset of the pattern, in tiles."""
+    material: int
     detail: float = 1.0
     """Contrast of the pattern: 1 as baked; 0 is a plain tint, opaque, and quicker."""
     macro: float = 0.0
@@ -46,35 +55,13 @@ class Plane(NamedTuple):
     opacity: float = 1.0
     edge_m: float = 0.0
     """Width of the soft edge; never less than a pixel."""
-    blur: float = 0.0
-    """Mip levels added: defocus."""
     grime: float = 0.0
     """Darkening towards v = 0, where a standing thing meets the ground."""
+    blur: float = 0.0
+    """Mip levels added: defocus."""
     glow: float = 0.0
     """Part of the light that does not depend on sun and sky: reflections and interiors behind glass."""
     mode: int = int(Mode.CARD)
-
-
-PLANE_DTYPE = np.dtype(
-    [
-        ("origin", np.float64, 3),
-        ("u_axis", np.float64, 3),
-        ("v_axis", np.float64, 3),
-        ("extent", np.float64, 4),
-        ("material", np.int64),
-        ("tile_m", np.float64),
-        ("shift", np.float64, 2),
-        ("tint", np.float64, 3),
-        ("detail", np.float64),
-        ("macro", np.float64),
-        ("opacity", np.float64),
-        ("edge_m", np.float64),
-        ("blur", np.float64),
-        ("grime", np.float64),
-        ("glow", np.float64),
-        ("mode", np.int64),
-    ]
-)
 
 
 def draw_planes(
@@ -86,12 +73,22 @@ def draw_planes(
     Returns image (H, W, 3) float32 linear RGB in [0, 1] and ground (H, W) float32 in [0, 1], the part of each pixel
     that shows planes of Mode.GROUND.
     """
-    records = np.array(planes, PLANE_DTYPE)
-    extrinsics = np.asarray(view.world_to_camera, np.float64)
-    projection = np.asarray(view.intrinsics, np.float64) @ extrinsics[:3]
-    light = np.array([view.light.sun_direction, view.light.sun_rgb, view.light.sky_rgb], np.float64)
-    image = np.empty((view.height, view.width, 3), np.float32)
-    ground = np.empty((view.height, view.width), np.float32)
-    texels, offsets = atlas
-    draw_records(records, projection, view.camera_position, light, np.asarray(backdrop), texels, offsets, image, ground)
-    return image, ground
+    records = np.array(planes, PLANE_DTYPE).view(np.float64).reshape(len(planes), -1)
+    projection = np.asarray(view.intrinsics, np.float64) @ np.asarray(view.world_to_camera, np.float64)[:3]
+    light = np.concatenate([view.light.sun_direction, view.light.sun_rgb, view.light.sky_rgb], dtype=np.float64)
+    numbers = np.empty((len(planes), NUM_NUMBERS), np.float32)
+    light_planes(records, view.camera_position, light, MODE_FACTORS, numbers)
+    surfaces = numbers.view(SURFACE_DTYPE)[:, 0]
+    strips = []
+    for left in range(0, view.width, LANE):
+        width = min(view.width - left, LANE)
+        shifted, bounds = projection.copy(), np.empty((len(planes), 8, 3))
+        shifted[0] -= left * projection[2]
+        place_planes(records, shifted, bounds)
+        image, ground = np.empty((view.height, width, 3), np.float32), np.empty((view.height, width), np.float32)
+        out = width, image.reshape(-1), ground.reshape(-1)
+        draw_surfaces(surfaces, bounds, np.array(backdrop, np.float32), *atlas, *scratch(), *out)
+        strips.append((image, ground))
+    if len(strips) == 1:
+        return strips[0]
+    return np.concatenate([image for image, _ in strips], axis=1), np.concatenate([g for _, g in strips], axis=1)

@@ -1,10 +1,14 @@
-"""The kernel behind `planes.draw_planes`: rows of pixels, planes front to back."""
+"""The kernel behind `planes.draw_planes`: rows of pixels, planes front to back.
 
-import enum
+All planes of all modes run through the same few loops, whose coefficients are laid out per plane beforehand: one
+vectorised loop compiles in a fraction of the time of one per mode, and a factor of zero costs next to nothing.
+"""
+
 import math
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 # These are compiled into the kernel, whose cache on disk only follows this file.
 BITS = 8
@@ -19,317 +23,241 @@ CLOSED = 0.01
 STAINS = 0.23
 """Tiles of large stains per tile of a pattern."""
 
-njit = numba.njit(cache=True, fastmath=True, error_model="numpy")
-F, U = np.float32, np.uint64
-LANES, CODE = U(0x00FF00FF00FF00FF), U(0xFF)
-BLANK = U(0x00FF008000800080)
-"""An opaque texel of ratio 1."""
+
+njit = numba.njit(cache=True, fastmath=True, error_model="numpy", no_cfunc_wrapper=True)
+# Called by other kernels only. Without an entrance from Python they compile faster; always inlined, they round alike
+# whether just compiled or loaded from numba's cache, which fastmath alone does not promise.
+part = numba.njit(cache=True, fastmath=True, error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+F, N, U = np.float32, np.int32, np.uint64
+
+# Scratch is cut into rows of one array: with known distances between them LLVM vectorises without asking what overlaps.
+# Indices are unsigned, as numba wraps negative ones around. One assignment a line, as tuples take long to compile.
+LANE = 272
+"""Columns drawn at a time."""
+CLEAR, SUNLIT, ON_GROUND, RED, GREEN, BLUE, LATERAL, UPWARD, COVER = (U(k * LANE) for k in range(9))
+ACROSS, ALONG, UPPER_AT, LOWER_AT, PATTERN, STAIN = (U(k * LANE) for k in range(6))
+UPPER, LOWER = U(0), U(LANE)
+EVEN, HALF = U(0x00FF00FF00FF00FF), U(0xFFFFFFFF)
+EVEN_LOW, EVEN_HIGH = EVEN & HALF, EVEN & ~HALF
+ONE, TWO, THREE, BY_4, BY_8, BY_24, BY_32 = U(1), U(2), U(3), U(4), U(8), U(24), U(32)
 
 
-class Mode(enum.IntEnum):
-    """How a plane's coverage and light are formed."""
-
-    CARD = 0  # rectangle, times the pattern's alpha
-    BUSH = 1  # dome over the rectangle, frayed by the pattern's alpha
-    POST = 2  # rectangle lit like a cylinder standing on v
-    SHADOW = 3  # holds back the sun from what lies behind
-    GROUND = 4  # a card that also counts as ground
+def scratch() -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint64]]:
+    """Rows of floats, of texel places and codes, and of texels, for `draw_surfaces`."""
+    # Patterns of planes without any count for nothing, but must be numbers.
+    return np.empty(9 * LANE, np.float32), np.zeros(6 * LANE, np.uint32), np.empty(2 * LANE, np.uint64)
 
 
-# Numba reads plain integers fastest.
-BUSH, POST, SHADOW, GROUND = int(Mode.BUSH), int(Mode.POST), int(Mode.SHADOW), int(Mode.GROUND)
-
-
-@njit
-def _homography(plane, projection, h):
-    """Fill h (3, 3): pixels (x, y, 1) to (u w, v w, w) with w = 1 / depth; all zero when the plane is seen edge-on."""
-    m = np.zeros((3, 3))
-    for row in range(3):
-        for k in range(3):
-            m[row, 0] += projection[row, k] * plane.u_axis[k]
-            m[row, 1] += projection[row, k] * plane.v_axis[k]
-            m[row, 2] += projection[row, k] * plane.origin[k]
-        m[row, 2] += projection[row, 3]
-    for i in range(3):
-        for j in range(3):
-            a, b, c, d = (j + 1) % 3, (j + 2) % 3, (i + 1) % 3, (i + 2) % 3
-            h[i, j] = m[a, c] * m[b, d] - m[a, d] * m[b, c]
-    determinant = m[0, 0] * h[0, 0] + m[0, 1] * h[1, 0] + m[0, 2] * h[2, 0]
-    size = abs(m[0, 0]) + abs(m[0, 1]) + abs(m[1, 0]) + abs(m[1, 1])
-    scale = 0.0 if abs(determinant) < 1e-4 * size else 1 / determinant
-    for i in range(3):
-        for j in range(3):
-            h[i, j] *= scale
-
-
-@njit
-def _edges(plane, h, lines):
-    """Fill lines (5, 3): a x + b y + c >= 0 for the pixels that the rectangle and its soft edges touch; last, w > 0."""
-    for k in range(4):
-        axis, side = k // 2, 1.0 - 2 * (k % 2)
-        bound = plane.extent[k] - side * plane.edge_m
-        for j in range(3):
-            lines[k, j] = side * (h[axis, j] - bound * h[2, j])
-        lines[k, 2] += (1.5 + plane.blur) * (abs(lines[k, 0]) + abs(lines[k, 1]))
-    lines[4, 0], lines[4, 1], lines[4, 2] = h[2, 0], h[2, 1], h[2, 2] - 1e-4
-
-
-@njit
-def _span(lines, y, low, high):
-    """First and one-past-last of the columns low to high of row y that lie inside all lines."""
-    first, last = float(low), float(high)
-    for k in range(5):
-        slope, offset = lines[k, 0], lines[k, 1] * y + lines[k, 2]
-        if abs(slope) * high < 1e-9 * abs(offset):
-            if offset < 0:
-                return 0, 0
-        elif slope > 0:
-            first = max(first, math.floor(-offset / slope - 0.5))
-        else:
-            last = min(last, math.ceil(-offset / slope + 0.5))
-    return int(first), int(max(first, last))
-
-
-@njit
-def _light(plane, camera, light, cosines, lights):
-    """Fill cosines (2,), of the sun on the face seen and along u, and lights (3, 3): sun, sky and bounce, steady."""
-    u, v, o, sun = plane.u_axis, plane.v_axis, plane.origin, light[0]
-    x, y, z = u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
-    length = math.sqrt(x * x + y * y + z * z)
-    if (camera[0] - o[0]) * x + (camera[1] - o[1]) * y + (camera[2] - o[2]) * z < 0:
-        length = -length
-    cosines[0] = (x * sun[0] + y * sun[1] + z * sun[2]) / length
-    cosines[1] = u[0] * sun[0] + u[1] * sun[1] + u[2] * sun[2]
-    up, dull = 0.5 + 0.5 * y / length, 1 - plane.glow
-    for channel in range(3):
-        bounce = 0.2 * (light[1, channel] * sun[1] + light[2, channel])
-        lights[0, channel] = light[1, channel] * dull
-        lights[1, channel] = (up * light[2, channel] + (1 - up) * bounce) * dull
-        lights[2, channel] = (light[2, channel] + 0.3 * light[1, channel]) * plane.glow
-
-
-@njit
+@part
 def _unit(value):
     return min(max(value, F(0)), F(1))
 
 
-@njit
-def _bilinear(texels, base, bits, s, t):
-    """Packed texel at (s, t) in [0, 1] tiles of the level that starts at base and has 2 ** bits texels a side.
-
-    Wraps around. Weights are in steps of 1/16, so four lanes of 8 bits fit their 16 bits twice over.
-    """
-    scale = F(16 << bits)
-    # A whole tile is added so that half a texel to the left stays positive and truncation is floor.
-    x, y = U(np.int64(s * scale + (scale - 8))), U(np.int64(t * scale + (scale - 8)))
-    mask, four, low = (U(1) << U(bits)) - U(1), U(4), U(15)
-    column, row = x >> four, y >> four
-    c0, c1 = column & mask, (column + U(1)) & mask
-    r0, r1 = U(base) + ((row & mask) << U(bits)), U(base) + (((row + U(1)) & mask) << U(bits))
-    fx, fy = x & low, y & low
-    gx, gy = U(16) - fx, U(16) - fy
-    upper = texels[r0 + c0] * gx + texels[r0 + c1] * fx
-    lower = texels[r1 + c0] * gx + texels[r1 + c1] * fx
-    return ((upper * gy + lower * fy) >> U(8)) & LANES
-
-
-@njit
-def _footprint(plane, k, h, x, y):
-    """Mip level and inverse widths of the edges along u and v (1/m) at one pixel."""
-    w = max(h[k, 2, 0] * x + h[k, 2, 1] * y + h[k, 2, 2], 1e-4)
-    u, v = (h[k, 0, 0] * x + h[k, 0, 1] * y + h[k, 0, 2]) / w, (h[k, 1, 0] * x + h[k, 1, 1] * y + h[k, 1, 2]) / w
-    ux, uy = (h[k, 0, 0] - u * h[k, 2, 0]) / w, (h[k, 0, 1] - u * h[k, 2, 1]) / w
-    vx, vy = (h[k, 1, 0] - v * h[k, 2, 0]) / w, (h[k, 1, 1] - v * h[k, 2, 1]) / w
-    edge_m = plane.edge_m
-    edge_u = 1 / max(math.sqrt(ux * ux + uy * uy) * (1 + plane.blur), edge_m)
-    edge_v = 1 / max(math.sqrt(vx * vx + vy * vy) * (1 + plane.blur), edge_m)
+@part
+def _locate(s, k, h, y, first, last, work):
+    """Fill u, v (metres) and the rectangle's coverage for a run; returns the mip level that suits it, 0 to 6."""
+    # The footprint of the run's middle pixel, how metres change with x and y, is good enough for all of it.
+    x = N(first) + 0.5
+    au = h[k, 0, 0]
+    av = h[k, 1, 0]
+    aw = h[k, 2, 0]
+    bu = au * x + h[k, 0, 1] * y + h[k, 0, 2]
+    bv = av * x + h[k, 1, 1] * y + h[k, 1, 2]
+    bw = aw * x + h[k, 2, 1] * y + h[k, 2, 2]
+    half = 0.5 * N(last - first)
+    w = max(aw * half + bw, 1e-4)
+    u = (au * half + bu) / w
+    v = (av * half + bv) / w
+    ux = (au - u * aw) / w
+    uy = (h[k, 0, 1] - u * h[k, 2, 1]) / w
+    vx = (av - v * aw) / w
+    vy = (h[k, 1, 1] - v * h[k, 2, 1]) / w
+    edge_u = F(1 / max(math.sqrt(ux * ux + uy * uy) * s.soft, s.edge_m))
+    edge_v = F(1 / max(math.sqrt(vx * vx + vy * vy) * s.soft, s.edge_m))
+    for i in range(first, last):
+        step = F(N(i - first))
+        depth = F(1) / max(F(aw) * step + F(bw), F(1e-5))
+        u_m = (F(au) * step + F(bu)) * depth
+        v_m = (F(av) * step + F(bv)) * depth
+        work[LATERAL + i] = u_m
+        work[UPWARD + i] = v_m
+        inside = _unit(min(u_m - s.u0, s.u1 - u_m) * edge_u + F(0.5))
+        inside *= _unit(min(v_m - s.v0, s.v1 - v_m) * edge_v + F(0.5))
+        work[COVER + i] = s.opacity * inside
     # The geometric mean of the footprint's sides: grazing ground blurs less than its depth alone would ask for.
     area = max((ux * ux + vx * vx) * (uy * uy + vy * vy), 1e-20)
-    lod = 0.25 * math.log2(area) + math.log2(SIZE / plane.tile_m) + plane.blur
-    lod = min(max(lod, 0.0), NUM_LEVELS - 1.001)
-    level = int(lod)
+    return min(max(0.25 * math.log2(area) + BITS + s.lod, 0.0), NUM_LEVELS - 1.001)
+
+
+@part
+def _sample(texels, start, bits, scale, shift_u, shift_v, weight, target, first, last, work, at, pairs):
+    """Blend a pattern at u * scale + shift_u, v * scale + shift_v (tiles) into a row of `at` by weight / 256.
+
+    The level starts at `start` and has 2 ** bits texels a side, and wraps around. Its weights are in steps of 1/16.
+    """
+    mask = (1 << bits) - 1
+    stride = mask + 2
+    unit = 16 << bits
+    scale = F(scale * unit)
+    shift_u = F(shift_u * unit - 8)
+    shift_v = F(shift_v * unit - 8)
+    for i in range(first, last):
+        x = N(math.floor(work[LATERAL + i] * scale + shift_u))
+        y = N(math.floor(work[UPWARD + i] * scale + shift_v))
+        left = start + ((x >> 4) & mask)
+        row = y >> 4
+        at[ACROSS + i] = x & 15
+        at[ALONG + i] = y & 15
+        at[UPPER_AT + i] = left + (row & mask) * stride
+        at[LOWER_AT + i] = left + ((row + 1) & mask) * stride
+    for i in range(first, last):
+        pairs[UPPER + i] = texels[at[UPPER_AT + i]]
+        pairs[LOWER + i] = texels[at[LOWER_AT + i]]
+    for i in range(first, last):
+        upper = pairs[UPPER + i]
+        lower = pairs[LOWER + i]
+        fx = U(at[ACROSS + i])
+        fy = U(at[ALONG + i])
+        # Four codes of 8 bits, each in 16, are weighted at a time. Differences borrow across them, sums take it back.
+        even = upper & EVEN
+        odd = (upper >> BY_8) & EVEN
+        even = (even << BY_4) + ((lower & EVEN) - even) * fy
+        odd = (odd << BY_4) + (((lower >> BY_8) & EVEN) - odd) * fy
+        left = (even & HALF) | (odd << BY_32)
+        right = (even >> BY_32) | (odd & ~HALF)
+        code = (((left << BY_4) + (right - left) * fx) >> BY_8) & EVEN
+        old = U(at[target + i])
+        old = (old & EVEN_LOW) | ((old << BY_24) & EVEN_HIGH)
+        code = (((old << BY_8) + (code - old) * weight) >> BY_8) & EVEN
+        at[target + i] = code | (code >> BY_24)
+
+
+@part
+def _shade(s, first, last, work, at):
+    """Add what a plane shows in a run to the row, through what is still clear."""
+    one = F(1)
+    zero = F(0)
+    plain = one - s.detail
+    per_code = s.detail * F(1 / UNIT)
+    stained = s.macro * F(1 / UNIT)
+    for i in range(first, last):
+        v = work[UPWARD + i]
+        code = N(at[PATTERN + i])
+        stain = F(N(at[STAIN + i]) & 255)
+        side = work[LATERAL + i] * s.side_u + s.side
+        height = v * s.height_v + s.height
+        square = side * side
+        dome = square + height * height * height
+        weight = work[COVER + i] * _unit(s.alpha + s.alpha_code * F((code >> 24) & 255) + s.alpha_dome * dome)
+        sunlit = work[SUNLIT + i]
+        work[SUNLIT + i] = sunlit - sunlit * s.holds * weight
+        weight *= work[CLEAR + i] * (one - s.holds)
+        work[CLEAR + i] -= weight
+        work[ON_GROUND + i] += s.grounded * weight
+        low = one - _unit((v - s.v0) * F(2.5))
+        weight *= (one - s.grime * low * low) * (one + stained * (stain - F(UNIT)))
+        front = math.sqrt(max(one - square, zero))
+        sun = max(s.sun + s.sun_side * side + s.sun_height * height + s.sun_front * front, zero) * sunlit
+        sky = s.sky + s.sky_height * height + s.sky_front * front
+        red = max(plain + per_code * F(code & 255), zero)
+        green = max(plain + per_code * F((code >> 8) & 255), zero)
+        blue = max(plain + per_code * F((code >> 16) & 255), zero)
+        work[RED + i] += weight * red * (s.direct_r * sun + s.diffuse_r * sky + s.steady_r)
+        work[GREEN + i] += weight * green * (s.direct_g * sun + s.diffuse_g * sky + s.steady_g)
+        work[BLUE + i] += weight * blue * (s.direct_b * sun + s.diffuse_b * sky + s.steady_b)
+
+
+@part
+def _texture(s, lod, texels, offsets, first, last, work, at, pairs):
+    """Fill the pattern and the stains of a run on surface s."""
     # A short transition between levels: most rows need one of them only.
-    blend = min(max((lod - level - 0.35) / 0.3, 0.0), 1.0)
-    if blend == 1:
-        return level + 1, 0, edge_u, edge_v
-    return level, int(256 * blend), edge_u, edge_v
+    finest = int(lod)
+    blend = int(256 * min(max((lod - finest - 0.35) / 0.3, 0.0), 1.0))
+    for layer in range(3):
+        # The pattern, its next level, and stains; one call for all, as each would compile on its own.
+        level = finest + layer
+        weight = 256
+        if layer == 1:
+            weight = blend
+        material = s.material
+        amount = s.detail
+        scale = s.per_tile
+        target = PATTERN
+        if layer == 2:
+            level = max(finest - 2 + blend // 256, 2)
+            material = 0
+            amount = s.macro
+            scale *= F(STAINS)
+            target = STAIN
+        if amount > 0 and weight > 0 and not (layer == 0 and blend == 256):
+            start = int(material) * offsets[NUM_LEVELS] + offsets[level]
+            _sample(
+                texels,
+                start,
+                BITS - level,
+                scale,
+                s.shift_u,
+                s.shift_v,
+                U(weight),
+                target,
+                first,
+                last,
+                work,
+                at,
+                pairs,
+            )
+
+
+@part
+def _span(bounds, k, y, low, high):
+    """First and one-past-last of the columns low to high of row y within the bounds of plane k."""
+    first = float(low)
+    last = float(high)
+    for line in range(3, 8):
+        bound = bounds[k, line, 0] * y + bounds[k, line, 1]
+        if bounds[k, line, 2] > 0:
+            first = max(first, bound - 0.5)
+        else:
+            last = min(last, bound + 1.5)
+    if first < last:
+        return U(first), U(last)
+    return U(0), U(0)
 
 
 @njit
-def _locate(plane, k, h, x, y, u, v, cover):
-    """Fill u, v (metres) and the rectangle's coverage for one row; all (W,) float32."""
-    level, blend, edge_u, edge_v = _footprint(plane, k, h, x + 0.5 * len(u), y)
-    au, av, aw = h[k, 0, 0], h[k, 1, 0], h[k, 2, 0]
-    a, b, c = (
-        au * x + h[k, 0, 1] * y + h[k, 0, 2],
-        av * x + h[k, 1, 1] * y + h[k, 1, 2],
-        aw * x + h[k, 2, 1] * y + h[k, 2, 2],
-    )
-    for i in range(len(u)):
-        depth = 1 / (aw * i + c)
-        u[i] = (au * i + a) * depth
-        v[i] = (av * i + b) * depth
-    u0, u1, v0, v1 = F(plane.extent[0]), F(plane.extent[1]), F(plane.extent[2]), F(plane.extent[3])
-    edge_u, edge_v, opacity = F(edge_u), F(edge_v), F(plane.opacity)
-    half = F(0.5)
-    for i in range(len(u)):
-        inside = _unit(min(u[i] - u0, u1 - u[i]) * edge_u + half) * _unit(min(v[i] - v0, v1 - v[i]) * edge_v + half)
-        cover[i] = opacity * inside
-    return level, blend
+def draw_surfaces(surfaces, bounds, backdrop, texels, offsets, work, at, pairs, width, image, ground):
+    """Fill image (3 H W,) and ground (H W,), float32, of `width` <= LANE columns, from surfaces (P,), front to back.
 
-
-@njit
-def _lookup(texels, base, offsets, level, blend, s, t, code):
-    """Fill code (N,) with the packed pattern at (s, t), between two mip levels; blend in 0..255."""
-    start, bits = base + offsets[level], BITS - level
-    for i in range(len(s)):
-        code[i] = _bilinear(texels, start, bits, s[i], t[i])
-    if blend > 0:
-        old, new = U(256 - blend), U(blend)
-        start, bits = base + offsets[level + 1], BITS - level - 1
-        for i in range(len(s)):
-            coarse = _bilinear(texels, start, bits, s[i], t[i])
-            code[i] = ((code[i] * old + coarse * new) >> U(8)) & LANES
-
-
-@njit
-def _form(plane, facing, along, u, v, code, cover, sun, sky):
-    """Turn the pattern's alpha into coverage, and fill the sun's and the sky's share of light, by the plane's mode."""
-    mode = plane.mode
-    low_u, low_v = F(plane.extent[0]), F(plane.extent[2])
-    per_u, per_v = F(2 / (plane.extent[1] - plane.extent[0])), F(1 / (plane.extent[3] - plane.extent[2]))
-    facing, along, one = F(facing), F(along), F(1.0)
-    if mode == BUSH:
-        sharpness = F(8 / (1 + 2 * plane.blur))
-        for i in range(len(u)):
-            side, height = (u[i] - low_u) * per_u - one, (v[i] - low_v) * per_v
-            fray = F((code[i] >> U(48)) & CODE) * F(1.2 / 255)
-            cover[i] *= _unit((F(0.25) - side * side - height * height * height + fray) * sharpness)
-            sun[i] = max(F(0.25) + F(0.4) * along * side + F(0.45) * facing + F(0.2) * height, F(0.0))
-            sky[i] = F(0.35) + F(0.65) * height
-        return
-    for i in range(len(u)):
-        # Mip levels and weights round down, so opaque texels come a little short of 255.
-        cover[i] *= min(F((code[i] >> U(48)) & CODE) * F(1 / 252), one)
-    if mode == POST:
-        for i in range(len(u)):
-            side = (u[i] - low_u) * per_u - one
-            front = math.sqrt(max(one - side * side, F(0.0)))
-            sun[i] = max(along * side + facing * front, F(0.0))
-            sky[i] = F(0.6) + F(0.4) * front
-        return
-    for i in range(len(u)):
-        sun[i] = max(facing, F(0.0))
-        sky[i] = one
-
-
-@njit
-def _tiles(values, scale, shift, fraction):
-    """Fraction of values * scale + shift."""
-    scale, shift = F(scale), F(shift)
-    for i in range(len(values)):
-        tiles = values[i] * scale + shift
-        fraction[i] = tiles - np.floor(tiles)
-
-
-@njit
-def _soil(plane, texels, offsets, level, u, v, s, t, weight):
-    """Darken weight (W,) by grime towards the foot and by large stains; s and t are overwritten."""
-    if plane.grime > 0:
-        grime, low, one = F(plane.grime), F(plane.extent[2]), F(1.0)
-        for i in range(len(u)):
-            height = _unit((v[i] - low) * F(2.5))
-            weight[i] *= one - grime * (one - height) * (one - height)
-    if plane.macro > 0:
-        coarse = max(level - 2, 2)
-        bits, base, macro = BITS - coarse, offsets[coarse], F(plane.macro)
-        _tiles(u, STAINS / plane.tile_m, plane.shift[0], s)
-        _tiles(v, STAINS / plane.tile_m, plane.shift[1], t)
-        for i in range(len(u)):
-            ratio = F(_bilinear(texels, base, bits, s[i], t[i]) & CODE) * F(1 / UNIT)
-            weight[i] *= F(1) + macro * (ratio - F(1))
-
-
-@njit
-def _add(image, weight, code, sun, sky, plane, k, lights, channel):
-    """image (W,) of one channel += weight * albedo * light; lights (3, 3): sun, sky, steady."""
-    tint, shift = plane.tint[channel], U(16 * channel)
-    base, gain = F(tint * (1 - plane.detail)), F(tint * plane.detail / UNIT)
-    direct, diffuse, steady = F(lights[k, 0, channel]), F(lights[k, 1, channel]), F(lights[k, 2, channel])
-    for i in range(len(image)):
-        albedo = max(base + gain * F((code[i] >> shift) & CODE), F(0))
-        image[i] += weight[i] * albedo * (direct * sun[i] + diffuse * sky[i] + steady)
-
-
-@njit
-def _draw_run(plane, k, homographies, cosines, lights, first, last, y, texels, offsets, work, scratch):
-    """Add what plane k shows in columns first to last of the row at y, through what is still clear.
-
-    work (13, W) float32: 7 rows of scratch, clear, sunlit, ground, red, green, blue; scratch (W,) uint64. Each step is
-    a loop of its own over short contiguous arrays, so that all but the look-up become vector instructions.
+    surfaces and bounds (P, 8, 3) as from `surfaces_numba`; backdrop (3,) float32; texels and offsets as from
+    `materials.baked_atlas`; work, at and pairs as from `scratch`.
     """
-    u, v, s, t = work[0][first:last], work[1][first:last], work[2][first:last], work[3][first:last]
-    weight, sun, sky, code = work[4][first:last], work[5][first:last], work[6][first:last], scratch[first:last]
-    clear, sunlit, ground = work[7][first:last], work[8][first:last], work[9][first:last]
-    level, blend = _locate(plane, k, homographies, first + 0.5, y, u, v, weight)
-    _tiles(u, 1 / plane.tile_m, plane.shift[0], s)
-    _tiles(v, 1 / plane.tile_m, plane.shift[1], t)
-    if plane.detail > 0:
-        _lookup(texels, plane.material * offsets[-1], offsets, level, blend, s, t, code)
-    else:
-        code.fill(BLANK)
-    _form(plane, cosines[k, 0], cosines[k, 1], u, v, code, weight, sun, sky)
-    if plane.mode == SHADOW:
-        for i in range(len(u)):
-            sunlit[i] *= F(1) - weight[i]
-        return
-    for i in range(len(u)):
-        weight[i] *= clear[i]
-    for i in range(len(u)):
-        clear[i] -= weight[i]
-        sun[i] *= sunlit[i]
-    if plane.mode == GROUND:
-        for i in range(len(u)):
-            ground[i] += weight[i]
-    _soil(plane, texels, offsets, level, u, v, s, t, weight)
-    for channel in range(3):
-        _add(work[10 + channel][first:last], weight, code, sun, sky, plane, k, lights, channel)
-
-
-@njit
-def draw_records(records, projection, camera, light, backdrop, texels, offsets, image, ground):
-    """Fill image (H, W, 3) and ground (H, W), float32, from records (P,) of PLANE_DTYPE, front to back.
-
-    projection (3, 4) world to pixels; camera (3,); light (3, 3): direction to the sun, sun, sky; backdrop (3,).
-    """
-    height, width = ground.shape
-    count = len(records)
-    homographies, lines, lights = np.empty((count, 3, 3)), np.empty((count, 5, 3)), np.empty((count, 3, 3))
-    cosines = np.empty((count, 2))
-    for k in range(count):
-        plane = records[k]
-        _homography(plane, projection, homographies[k])
-        _edges(plane, homographies[k], lines[k])
-        _light(plane, camera, light, cosines[k], lights[k])
-    work, scratch = np.zeros((13, width), np.float32), np.zeros(width, np.uint64)
-    clear = work[7]
-    for row in range(height):
-        for k in range(7, 13):
-            work[k].fill(1 if k < 9 else 0)
-        low, high = 0, width
-        for k in range(count):
-            while low < high and clear[low] < CLOSED:
-                low += 1
-            while low < high and clear[high - 1] < CLOSED:
-                high -= 1
-            first, last = _span(lines[k], row + 0.5, low, high)
+    for row in range(len(ground) // width):
+        y = row + 0.5
+        for i in range(U(width)):
+            work[CLEAR + i] = 1
+            work[SUNLIT + i] = 1
+            work[ON_GROUND + i] = 0
+            work[RED + i] = 0
+            work[GREEN + i] = 0
+            work[BLUE + i] = 0
+        low = np.int64(0)  # not a literal, for which `_span` would compile once more
+        high = width
+        for k in range(len(surfaces)):
+            first, last = _span(bounds, k, y, low, high)
             if first < last:
-                _draw_run(
-                    records[k], k, homographies, cosines, lights, first, last, row + 0.5, texels, offsets, work, scratch
-                )
-        for column in range(width):
-            ground[row, column] = work[9, column]
-        for channel in range(3):
-            total, beyond = work[10 + channel], F(backdrop[channel])
-            for column in range(width):
-                image[row, column, channel] = _unit(total[column] + clear[column] * beyond)
+                s = surfaces[k]
+                lod = _locate(s, k, bounds, y, first, last, work)
+                _texture(s, lod, texels, offsets, first, last, work, at, pairs)
+                _shade(s, first, last, work, at)
+                while low < high and work[CLEAR + U(low)] < CLOSED:
+                    low += 1
+                while low < high and work[CLEAR + U(high - 1)] < CLOSED:
+                    high -= 1
+        start = U(row * width)
+        for i in range(U(width)):
+            clear = work[CLEAR + i]
+            pixel = THREE * (start + i)
+            image[pixel] = _unit(work[RED + i] + clear * backdrop[0])
+            image[pixel + ONE] = _unit(work[GREEN + i] + clear * backdrop[1])
+            image[pixel + TWO] = _unit(work[BLUE + i] + clear * backdrop[2])
+            ground[start + i] = work[ON_GROUND + i]

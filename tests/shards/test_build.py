@@ -238,9 +238,15 @@ def test_progress_counts_samples_as_they_are_made(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a/b", "-a"])
-def test_names_that_make_bad_files_are_refused(tmp_path: Path, name: str):
+def test_names_that_make_bad_files_are_refused(name: str):
     with pytest.raises(ShardError, match="name"):
-        build_set(tmp_path, name=name, num_shards=1, make_shard=MakeTiny(), config={}, licences=())
+        Manifest(name=name, num_shards=1, config={}, licences=())
+
+
+def test_a_set_that_is_made_is_not_asked_for(finished_set: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="must not be complete"):
+        build_set(tmp_path / "set", read_manifest(finished_set), MakeTiny())
+    assert not (tmp_path / "set").exists()
 
 
 def test_manifest_is_plain_json_with_totals(finished_set: Path):

@@ -121,6 +121,22 @@ def test_decoded_arrays_can_be_written_and_every_field_of_a_sample_is_a_member()
     assert {field.name for field in fields(Sample)} - {"key"} == set(MEMBERS)
 
 
+@pytest.mark.parametrize("level", [None, 0, 9])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1, 3), (1, 7, 3), (48, 24), (48, 24, 3)])
+def test_pillow_reads_every_png_without_loss(shape: tuple[int, ...], level: int | None):
+    array = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    for picture in (array, array[:, ::-1], np.zeros(shape, np.uint8)):
+        with Image.open(io.BytesIO(encode_png(picture, level=level)), formats=["PNG"]) as image:
+            assert image.mode == ("RGB" if len(shape) == 3 else "L")
+            np.testing.assert_array_equal(np.array(image), picture)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.uint16), np.zeros(4, np.uint8)])
+def test_other_arrays_are_no_png(array: np.ndarray):
+    with pytest.raises(ValueError, match="PNG is made of uint8"):
+        encode_png(array)
+
+
 def test_bytes_that_are_given_are_stored_as_they_are():
     sample = tiny_sample(0)
     image, texture = encode_jpeg(sample.image, quality=91), encode_png(sample.texture, level=9)

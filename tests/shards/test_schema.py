@@ -8,6 +8,7 @@ import pytest
 from tiny_sets import HEIGHT, WIDTH, rendered, tiny_sample
 
 from shards import SCHEMA_VERSION, Meta, Sample, ShardError
+from shards.meta import plain
 
 REAL = Meta(origin="real", dataset="market1501")
 
@@ -139,3 +140,32 @@ def test_keys_that_a_tar_or_webdataset_would_misread_are_refused(key: object):
 
 def test_meta_is_json():
     assert json.loads(json.dumps(tiny_sample(0).meta.to_dict()))["keypoints"][0][2] in (0.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([0.5, -1.5], [0.5, -1.5]),
+        ((0.5, 1), [0.5, 1]),
+        ([1e308, 1e308], [1e308, 1e308]),  # their sum is not finite, they are
+        ([np.float64(0.5), np.float32(0.25)], [0.5, 0.25]),
+        ([True, 2, None, "a"], [True, 2, None, "a"]),
+        (np.float64([[1, 2]]), [[1.0, 2.0]]),
+        ([np.int64(3), np.bool_(True)], [3, True]),
+        ([], []),
+    ],
+)
+def test_plain_keeps_values_and_turns_numpys_into_pythons(value: object, expected: list):
+    got = plain(value)
+    assert repr(got) == repr(expected)  # the types too
+    assert got is not value
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan"), np.float32("nan"), {1}])
+@pytest.mark.parametrize("row", [[0.5], [1e308, 1e308], [float("inf")], [1], []])
+def test_plain_names_the_place_of_what_is_no_json(row: list, wrong: object):
+    first = next((i for i, item in enumerate(row) if item == float("inf")), len(row))
+    with pytest.raises(ValueError, match=rf"^pose\[1\]\[{first}\] must be"):
+        plain([[0.25], [*row, wrong]], "pose")
+    with pytest.raises(ValueError, match=r"^pose\.yaw_rad must be"):
+        plain({"yaw_rad": wrong}, "pose")

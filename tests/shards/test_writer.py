@@ -6,13 +6,14 @@ import os
 import resource
 import subprocess
 import tarfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_sets import build_command, environment, hashes, tiny_sample
 
-from shards import Meta, ShardError
+from shards import Meta, ShardError, archive
 from shards.archive import archive_member, contents, iter_members, iter_samples
 from shards.build import file_sha256
 from shards.codec import EncodedSample, encode_meta, encode_sample
@@ -53,6 +54,31 @@ def test_tar_reads_it(tmp_path: Path):
         assert {(info.mtime, info.uid, info.gid, info.mode) for info in infos} == {(0, 0, 0, 0o644)}
         for info in infos:
             assert tar.extractfile(info).read() == encoded.members[info.name.partition(".")[2]]
+
+
+def test_counting_by_a_known_meta_or_by_its_bytes_is_the_same(tmp_path: Path):
+    known = [encode_sample(tiny_sample(i)) for i in range(3)]
+    unknown = [EncodedSample(key=s.key, members=s.members) for s in known]
+    given = [encode_sample(tiny_sample(i), encoded={"meta.json": known[i].members["meta.json"]}) for i in range(3)]
+    assert [sample.meta for sample in known] == [tiny_sample(i).meta for i in range(3)]
+    assert [sample.meta for sample in unknown + given] == [None] * 6
+    entries = [write_shard(tmp_path / "x.tar", samples) for samples in (known, unknown, given)]
+    assert entries[0] == entries[1] == entries[2]
+
+
+@pytest.mark.parametrize("name", ["a.image.jpg", f"{'k' * 80}.texture.png", "n" * 100])
+def test_headers_are_those_of_tarfile(name: str):
+    for data in (b"", b"x", bytes(range(256)) * 300):
+        info = tarfile.TarInfo(name)
+        info.size, info.mode, info.uname = len(data), 0o644, f"crc32-{zlib.crc32(data):08x}"
+        block = archive_member(name, data)
+        assert block[:512] == info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+        assert block[512:] == data + bytes(-len(data) % 512)
+
+
+def test_names_that_do_not_fit_a_header_are_refused():
+    with pytest.raises(ValueError, match="at most 100 characters, got 101"):
+        archive_member("n" * 101, b"")
 
 
 def test_our_reader_finds_the_same_and_skips_what_is_not_asked_for(tmp_path: Path):
@@ -166,3 +192,10 @@ def test_an_undecodable_meta_is_not_written(tmp_path: Path):
     bad = replace(fixed_sample("a"), members={**fixed_sample("a").members, "meta.json": b"{}"})
     with pytest.raises(ShardError, match=r"x\.tar, key a, field meta"):
         write_shard(tmp_path / "x.tar", [bad])
+
+
+def test_a_member_that_its_header_cannot_count_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archive, "MAX_BYTES", 9)
+    archive.archive_member("a.image.jpg", bytes(9))
+    with pytest.raises(ValueError, match=r"at most 9 bytes, got 10: a\.image\.jpg"):
+        archive.archive_member("a.image.jpg", bytes(10))

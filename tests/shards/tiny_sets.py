@@ -97,15 +97,13 @@ class MakeTiny:
 
 def build_tiny(folder: Path, make_shard: MakeTiny | None = None, *, seed: int = 0, **options) -> Manifest | None:
     """`build_set` of a tiny set."""
-    return build_set(
-        folder,
+    wanted = Manifest(
         name="tiny",
         num_shards=options.pop("num_shards", NUM_SHARDS),
-        make_shard=make_shard or MakeTiny(),
         config={"seed": seed, "camera": {"height_m": 3.0}},
         licences=("CC0-1.0",),
-        **options,
     )
+    return build_set(folder, wanted, make_shard or MakeTiny(), **options)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -8,8 +8,9 @@ import pytest
 from synth.background import Light, ProceduralBackgrounds, View
 from synth.background.materials import Material, baked_atlas
 from synth.background.planes import FAR, Plane, draw_planes
-from synth.background.planes_numba import NUM_LEVELS, SIZE, Mode
+from synth.background.planes_numba import NUM_LEVELS, SIZE
 from synth.background.site import FLOOR, Site, lying, shadow_of, upright
+from synth.background.surfaces_numba import Mode
 
 BACKDROP = (0.0, 0.0, 0.0)
 
@@ -228,25 +229,31 @@ def test_a_shadow_falls_away_from_the_sun_and_needs_one() -> None:
         assert shaded[away[1], away[0], 0] == lit[away[1], away[0], 0]
 
 
-def test_patterns_tile_without_a_seam() -> None:
+def level_of(material: Material, level: int) -> np.ndarray:
+    """(S, S, 4) red, green, blue and alpha of a level of a pattern, 0..255."""
     texels, offsets = baked_atlas()
-    atlas = texels.reshape(len(Material), -1)[:, : SIZE * SIZE].view(np.uint16).reshape(len(Material), SIZE, SIZE, 4)
+    size, start = SIZE >> level, int(material) * offsets[-1] + offsets[level]
+    codes = texels[start : start + size * (size + 1)].astype(np.uint32).view(np.uint8)
+    return codes.reshape(size, size + 1, 4)[:, :size].astype(float)
+
+
+def test_patterns_tile_without_a_seam() -> None:
     for material in set(Material) - {Material.CAR, Material.BICYCLE, Material.SHOP, Material.RAILS}:
-        red = atlas[material, ..., 0].astype(float)
+        red = level_of(material, 0)[..., 0]
         seam = np.abs(red[:, 0] - red[:, -1]).mean()
         inside = np.abs(np.diff(red, axis=1)).mean(0)
         assert seam <= inside.max() * 1.05, material
-    assert len(offsets) == NUM_LEVELS + 1
+
+
+def test_texels_come_with_their_right_neighbours() -> None:
+    texels, _ = baked_atlas()
+    row = texels[:SIZE]
+    assert (row >> np.uint64(32) == np.roll(row & np.uint64(0xFFFFFFFF), -1)).all()
 
 
 def test_patterns_keep_their_mean_over_mip_levels() -> None:
-    texels, offsets = baked_atlas()
     for material in (Material.ASPHALT, Material.BRICK, Material.GRASS, Material.CLUTTER):
-        start = int(material) * offsets[-1]
-        means = [
-            texels[start + offsets[k] : start + offsets[k + 1]].view(np.uint16).reshape(-1, 4).mean(0)
-            for k in range(NUM_LEVELS)
-        ]
+        means = [level_of(material, level).mean((0, 1)) for level in range(NUM_LEVELS)]
         assert np.ptp(means, axis=0).max() < 1.5, material
 
 

@@ -1,12 +1,13 @@
 """Bodies: the embedded one, posing against smplx itself, licensed files and everything that can be wrong with them."""
 
+import functools
 import io
 import os
 import pickle
 import shutil
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,6 +19,7 @@ import smplx
 import torch
 from scipy.spatial.transform import Rotation
 
+from synth import skin, skin_numba
 from synth.body import (
     ADULT_HEIGHT_M,
     EMBEDDED,
@@ -184,6 +186,23 @@ def people(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(rng.normal(0, 1, (count, 10)).astype(np.float32)), torch.from_numpy(pose.astype(np.float32))
 
 
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_body_does_not_depend_on_the_number_of_threads(threads: Callable[[int], None]):
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        loaded = load_body("open")
+        found.append((loaded.template, loaded.rest_joints(), *joint_rows(loaded)))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_rest_pose_has_smpls_axes(body: Body):
     joints, vertices = body.rest_joints().numpy(), body.template.numpy()
     assert np.abs(joints[0]).max() < 1e-6, "the pelvis is the origin"
@@ -226,7 +245,7 @@ def test_a_face_corner_keeps_its_vertex_in_the_atlas(body: Body):
 def test_sampled_heights_are_adults(body: Body, feminine: bool, mean_m: float):
     rng = np.random.default_rng(3)
     betas = torch.from_numpy(np.stack([sample_betas(body, rng, feminine=feminine) for _ in range(200)]))
-    height = rest_height_m(body, betas).numpy()
+    height = rest_height_m(body, betas.numpy())
     assert height.min() >= ADULT_HEIGHT_M[0] and height.max() <= ADULT_HEIGHT_M[1]
     assert height.mean() == pytest.approx(mean_m, abs=0.025)
     assert 0.05 < height.std() < 0.09
@@ -243,7 +262,8 @@ def test_sampled_shapes_are_of_either_sex_and_determined_by_the_generator(body: 
 def test_height_is_measured_on_the_posed_body(body: Body):
     betas = people(4)[0]
     vertices, _ = pose_body(body, betas, torch.zeros(4, 72))
-    torch.testing.assert_close(rest_height_m(body, betas), vertices[:, :, 1].amax(1) - vertices[:, :, 1].amin(1))
+    height = torch.from_numpy(rest_height_m(body, betas.numpy()))
+    torch.testing.assert_close(height, vertices[:, :, 1].amax(1) - vertices[:, :, 1].amin(1))
 
 
 def test_a_shape_space_without_adults_is_refused(body: Body):
@@ -260,13 +280,55 @@ def test_posing_equals_smplx(body: Body):
     torch.testing.assert_close(joints, expected_joints, atol=1e-5, rtol=0)
 
 
-def test_batched_equals_single(body: Body):
+def test_a_body_is_posed_alike_in_any_company(body: Body):
+    """To the last bit: the bytes of a sample must not depend on which others are made with it."""
     betas, pose = people(5, seed=1)
     vertices, joints = pose_body(body, betas, pose)
     for k in range(5):
         alone, alone_joints = pose_body(body, betas[k : k + 1], pose[k : k + 1])
-        torch.testing.assert_close(vertices[k], alone[0], atol=1e-6, rtol=0)
-        torch.testing.assert_close(joints[k], alone_joints[0], atol=1e-6, rtol=0)
+        assert torch.equal(vertices[k], alone[0])
+        assert torch.equal(joints[k], alone_joints[0])
+
+
+def test_the_chain_kernel_equals_smplx(body: Body):
+    _, pose = people(6, seed=5)
+    # No turn at all, hardly any, and full turns have no axis or an unsteady one.
+    pose[0] = 0
+    pose[1, 3:] *= 1e-5
+    pose[2, :3] = torch.tensor([0.0, 2 * np.pi, 0.0])
+    rest_joints = body.rest_joints() + 0.02 * torch.randn(6, 24, 3, generator=torch.Generator().manual_seed(0))
+    found = skin_numba.pose_joints(pose, rest_joints, body.parents)
+    expected = skin.pose_joints(pose.double(), rest_joints.double(), body.parents)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("num_directions", [10, 217])
+@pytest.mark.parametrize("num_vertices", [1, 63, 64, 200])
+def test_the_skinning_kernel_equals_its_twin(num_vertices: int, num_directions: int):
+    """Any weights, on many joints or on none, and any number of vertices."""
+    draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(num_vertices))
+    weights = draw(24 + num_vertices, 24).abs()
+    weights[24 + num_vertices // 2 :, 3:] = 0
+    weights[-1] = 0
+    weights[-1, 23] = 1
+    arrays = (
+        *(draw(24 + num_vertices, 3), draw(num_vertices, 3), weights / weights.sum(1, keepdim=True)),
+        *(0.1 * draw(24 + num_vertices, 3, num_directions), draw(3, num_directions), draw(3, 24, 3, 4)),
+    )
+    found = skin_numba.skin_vertices(*arrays)
+    expected = skin.skin_vertices(*(array.double() for array in arrays))
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == (3, 3, num_vertices)
+        torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=0)
+
+
+def test_an_outfit_after_another_is_skinned_with_its_own_arrays(body: Body):
+    betas, pose = people(2)
+    thin = pose_body(body, betas, pose)[0]
+    wide = pose_body(replace(body, template=body.template * torch.tensor([1.1, 1.0, 1.0])), betas, pose)[0]
+    assert (wide - thin).abs().max() > 0.01
+    assert torch.equal(pose_body(body, betas, pose)[0], thin)
 
 
 def test_turning_the_root_turns_everything(body: Body):
@@ -324,7 +386,7 @@ def test_licensed_pickle_poses_as_smplx(licensed: Path, arrays, corner_uv, chump
 def test_shapes_of_a_licensed_body_are_sampled_to_adult_heights(licensed: Path):
     loaded = load_body(f"smpl={licensed}")
     betas = np.stack([sample_betas(loaded, np.random.default_rng(k), feminine=bool(k % 2)) for k in range(20)])
-    height = rest_height_m(loaded, torch.from_numpy(betas))
+    height = rest_height_m(loaded, betas)
     assert betas.shape == (20, 10)
     assert height.min() >= ADULT_HEIGHT_M[0] and height.max() <= ADULT_HEIGHT_M[1]
 

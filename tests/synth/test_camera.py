@@ -1,6 +1,7 @@
 """Cameras against explicit matrices, and crops that hold the person as they say."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from synth.camera import (
     CameraConfig,
     Placement,
     crop_intrinsics,
+    outline,
+    outline_twin,
     project,
     sample_placement,
     to_camera,
@@ -115,8 +118,16 @@ def test_the_principal_point_is_not_off_by_half_a_pixel():
 
 
 def crops(chosen: list[Placement], points: torch.Tensor) -> torch.Tensor:
-    camera = to_camera(points, matrices(chosen))
-    return project(camera, crop_intrinsics(camera, chosen, HEIGHT, WIDTH))
+    extrinsics = matrices(chosen)
+    intrinsics = crop_intrinsics(outline(points, extrinsics), chosen, HEIGHT, WIDTH)
+    return project(to_camera(points, extrinsics), intrinsics)
+
+
+@pytest.mark.parametrize("function", [outline, outline_twin])
+def test_the_outline_is_that_of_the_projected_points(function: Callable):
+    extrinsics, points = matrices(placements(8)), people(8)
+    flat = project(to_camera(points, extrinsics), torch.eye(3).repeat(8, 1, 1))[:, :2]
+    torch.testing.assert_close(function(points, extrinsics), torch.cat([flat.amin(2), flat.amax(2)], 1))
 
 
 def test_the_person_fills_the_crop_as_the_margins_say():
@@ -146,15 +157,20 @@ def test_spread_arms_widen_the_crop():
 
 def test_a_crop_of_twice_the_size_is_the_same_picture():
     chosen = placements(8)
-    camera = to_camera(people(8), matrices(chosen))
-    small, large = (project(camera, crop_intrinsics(camera, chosen, k * HEIGHT, k * WIDTH)) for k in (1, 2))
+    extrinsics, points = matrices(chosen), people(8)
+    small, large = (
+        project(
+            to_camera(points, extrinsics),
+            crop_intrinsics(outline(points, extrinsics), chosen, k * HEIGHT, k * WIDTH),
+        )
+        for k in (1, 2)
+    )
     torch.testing.assert_close(large[:, :2], 2 * small[:, :2], atol=2e-3, rtol=0)
 
 
 def test_intrinsics_have_square_pixels_and_no_skew():
     chosen = placements(8)
-    camera = to_camera(people(8), matrices(chosen))
-    intrinsics = crop_intrinsics(camera, chosen, HEIGHT, WIDTH)
+    intrinsics = crop_intrinsics(outline(people(8), matrices(chosen)), chosen, HEIGHT, WIDTH)
     assert torch.equal(intrinsics[:, 0, 0], intrinsics[:, 1, 1]) and (intrinsics[:, 0, 0] > 0).all()
     assert (intrinsics[:, [0, 1], [1, 0]] == 0).all() and (intrinsics[:, 2] == torch.tensor([0.0, 0, 1])).all()
 

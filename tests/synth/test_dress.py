@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from people import Group
 from scipy.spatial import cKDTree
 
 from shards.semantics import SURFACE_TO_7
 from synth.accessory import patch_texels
-from synth.anatomy import ANKLE, HAND, HIP, SHOULDER, WRIST, Anatomy
+from synth.anatomy import ANKLE, HAND, HIP, SHOULDER, WRIST, Anatomy, vertex_normals
 from synth.body import NUM_JOINTS, joint_rows, pose_body
 from synth.dress import NUM_FACE_KEYPOINTS, Dressed, dress, pose_dressed, undressed
-from synth.mesh import Mesh, cut, join
+from synth.mesh import SEEN_INSIDE_M, Mesh, cut, join, with_faces
 from synth.motion import Gait, aligned_pose, gait_pose
 from synth.outfit import Accessory, Hair, Outfit
+from synth.raster import RasterConfig, rasterize
+from synth.reach import ROW_M
+from synth.render import pack_faces, screen_points
 
 MARKERS = NUM_JOINTS + NUM_FACE_KEYPOINTS
 # As in test_surface: the 7 parts of SMPL's 24 joints.
@@ -350,8 +354,9 @@ def piece(seed: int) -> tuple[Mesh, np.ndarray, np.ndarray]:
         faces=faces.astype(np.int32),
         corner=linear[:, :4][faces].astype(np.float32),
         surface=rng.integers(1, 25, len(faces)).astype(np.uint8),
+        double_sided=rng.random(len(faces)) < 0.5,
     )
-    return mesh, rng.normal(0, 1, len(flat)), matrix
+    return mesh, rng.normal(0, 1, len(flat)).astype(np.float32), matrix
 
 
 def areas(triangles: np.ndarray) -> np.ndarray:
@@ -382,7 +387,7 @@ def test_cut_keeps_the_positive_area_of_every_surface(seed: int):
     expected = np.zeros(25)
     for face, surface in zip(mesh.faces, mesh.surface, strict=True):
         expected[surface] += clipped_area(flat[face], field[face])
-    kept = cut(mesh, field)
+    kept = join([cut(mesh, field)])
     found = areas(kept.rest[:, :2][kept.faces].astype(float)) * np.sign(areas(flat[mesh.faces])[0])
     assert (found > -1e-6).all(), "faces keep their winding"
     np.testing.assert_allclose(np.bincount(kept.surface, found, 25), expected, atol=1e-4)
@@ -392,7 +397,7 @@ def test_cut_keeps_the_positive_area_of_every_surface(seed: int):
 @pytest.mark.parametrize("seed", range(4))
 def test_cut_interpolates_every_attribute_linearly(seed: int):
     mesh, field, matrix = piece(seed)
-    kept = cut(mesh, field)
+    kept = join([cut(mesh, field)])
     linear = kept.rest[:, :2].astype(float) @ matrix
     np.testing.assert_allclose(kept.weights, linear[:, :NUM_JOINTS], atol=1e-4)
     np.testing.assert_allclose(kept.directions.reshape(-1, 30), linear[:, NUM_JOINTS:], atol=1e-4)
@@ -429,8 +434,8 @@ def test_cut_of_all_and_nothing():
 def test_cut_through_vertices_makes_nothing_strange():
     """Where the field is exactly 0 at vertices, as a hem on a row of them."""
     mesh, _, _ = piece(1)
-    field = np.tile(np.arange(12) - 5.0, (12, 1)).ravel()
-    kept = cut(mesh, field)
+    field = np.tile(np.arange(12, dtype=np.float32) - 5, (12, 1)).ravel()
+    kept = join([cut(mesh, field)])
     flat = mesh.rest[:, :2].astype(float)
     expected = sum(clipped_area(flat[face], field[face]) for face in mesh.faces)
     found = np.abs(areas(kept.rest[:, :2][kept.faces].astype(float))).sum()
@@ -439,10 +444,112 @@ def test_cut_through_vertices_makes_nothing_strange():
 
 
 def test_join_keeps_the_pieces_apart_and_drops_loose_vertices():
-    first, second = cut(*piece(0)[:2]), cut(*piece(1)[:2])
-    both = join([first, second])
+    pieces = [cut(*piece(0)[:2]), cut(*piece(1)[:2])]
+    (first, second), both = (join([one]) for one in pieces), join(pieces)
     assert np.array_equal(np.unique(both.faces), np.arange(len(both.rest)))
     np.testing.assert_array_equal(both.rest[both.faces][: len(first.faces)], first.rest[first.faces])
     np.testing.assert_array_equal(both.rest[both.faces][len(first.faces) :], second.rest[second.faces])
     np.testing.assert_array_equal(both.weights[both.faces][len(first.faces) :], second.weights[second.faces])
     np.testing.assert_array_equal(both.surface, np.concatenate([first.surface, second.surface]))
+    np.testing.assert_array_equal(both.corner, np.concatenate([first.corner, second.corner]))
+
+
+def test_join_puts_what_leads_first():
+    """Markers have no faces, keep all their rows, and shift no face."""
+    kept, ahead = cut(*piece(0)[:2]), with_faces(piece(1)[0], np.zeros(len(piece(1)[0].faces), bool))
+    alone, led = join([kept]), join([kept], ahead=ahead)
+    for name in ("rest", "weights", "directions"):
+        rows = np.concatenate([getattr(ahead, name), getattr(alone, name)])
+        np.testing.assert_array_equal(getattr(led, name), rows)
+    np.testing.assert_array_equal(led.faces, alone.faces)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cut_leaves_out_faces_that_nobody_sees(seed: int):
+    """The same as cutting only the faces with a vertex in sight."""
+    mesh, field, _ = piece(seed)
+    seen = np.random.default_rng(seed).random(len(field)) < 0.3
+    found, expected = cut(mesh, field, seen), cut(with_faces(mesh, seen[mesh.faces].any(1)), field)
+    for name in ("faces", "corner", "surface", "double_sided", "ends", "share"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert 0 < len(found.faces) < len(cut(mesh, field).faces)
+
+
+def test_what_lies_near_a_cut_edge_is_seen_from_both_sides():
+    """And so is what was before; the parts of a cut face are like the whole."""
+    mesh, field, _ = piece(0)
+    field *= 0.3
+    # Each face a surface of its own, which its parts keep.
+    found = cut(dataclasses.replace(mesh, surface=np.arange(len(mesh.faces), dtype=np.uint8)), field)
+    source = found.surface
+    expected = mesh.double_sided[source] | (field[mesh.faces[source]].min(1) < SEEN_INSIDE_M)
+    np.testing.assert_array_equal(found.double_sided, expected)
+    assert 0.1 < (expected & ~mesh.double_sided[source]).mean() and not expected.all()
+
+
+def test_nobody_sees_the_backs_that_are_left_out(crowd: list[Group]):
+    """With all backs drawn, the crowd shows the same faces but for a pixel in a thousand, and nobody much else."""
+    shares = []
+    for group in crowd:
+        dressed = group.dressed
+        assert not dressed.double_sided.all()
+        points, _ = screen_points(group.vertices, group.normals, group.cameras)
+        faces, first_face, double_sided = pack_faces(dressed, *points.shape[:2])
+        mesh, size = (points.flatten(0, 1), faces, first_face), (group.cameras.height, group.cameras.width)
+        some = rasterize(*mesh, *size, RasterConfig(), double_sided=double_sided).face
+        every = rasterize(*mesh, *size, RasterConfig()).face
+        shares.append(((every != some).sum() / (every >= 0).sum()).item())
+    assert np.mean(shares) < 0.001 and max(shares) < 0.003
+
+
+def test_the_inside_of_an_open_front_is_drawn(anatomy: Anatomy, wardrobe: list[Outfit]):
+    """An open garment adds no face that is seen from one side alone."""
+
+    def single_sided(outfit: Outfit) -> int:
+        dressed = dress(anatomy, outfit)
+        worn = dressed.faces.amax(1) >= dressed.num_body
+        return int((worn & ~dressed.double_sided).sum())
+
+    opened = [outfit for outfit in wardrobe[:60] if outfit.outer and outfit.outer.open_m > 0]
+    assert len(opened) > 5
+    for outfit in opened:
+        alone = single_sided(dataclasses.replace(outfit, outer=None))
+        assert single_sided(outfit) <= alone
+        closed = dataclasses.replace(outfit, inner=outfit.outer, outer=None)
+        assert single_sided(dataclasses.replace(closed, inner=dataclasses.replace(outfit.outer, open_m=0.0))) > 300
+
+
+def test_a_piece_is_cut_once():
+    mesh, field, _ = piece(0)
+    with pytest.raises(ValueError, match="join it first"):
+        cut(cut(mesh, field), field)
+
+
+def test_normals_are_the_area_weighted_means_of_the_faces():
+    """Against an accumulation in double precision; a vertex in no face has none."""
+    rng = np.random.default_rng(0)
+    vertices = rng.normal(0, 1, (60, 3)).astype(np.float32)
+    faces = rng.integers(0, 59, (200, 3)).astype(np.int32)
+    expected = np.zeros((60, 3))
+    for face in faces:
+        a, b, c = vertices[face].astype(float)
+        for vertex in face:
+            expected[vertex] += np.cross(b - a, c - a)
+    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(vertex_normals(vertices, faces), expected, atol=1e-4)
+    assert (expected[59] == 0).all()
+
+
+def test_radius_tables_are_read_bilinearly(anatomy: Anatomy):
+    """Against one place at a time: linear between rows, and around the turn; the ends of the axis hold on."""
+    rng, trunk = np.random.default_rng(0), anatomy.trunk
+    rows, angles = trunk.radius.shape
+    table = rng.random((rows, angles)).astype(np.float32)
+    along, angle = trunk.start + rng.uniform(-0.1, 0.1 + ROW_M * rows, 200), rng.uniform(-np.pi, np.pi, 200)
+    expected = []
+    for row, column in zip((along - trunk.start) / ROW_M, (angle + np.pi) / (2 * np.pi) * angles - 0.5, strict=True):
+        row = min(max(row, 0), rows - 1.001)
+        around = [np.interp(column % angles, np.arange(angles + 1), [*line, line[0]]) for line in table]
+        expected.append(np.interp(row, np.arange(rows), around))
+    np.testing.assert_allclose(trunk.at(table, along, angle), expected, atol=1e-5)
+    np.testing.assert_allclose(trunk.reader(along, angle) @ table.ravel(), expected, atol=1e-5)

@@ -125,12 +125,14 @@ def test_pictures_are_as_committed(name: str):
 
 def shift_projection(patch: pytest.MonkeyPatch, amount_px: float = 0.5) -> None:
     """Everything half a pixel to the right, as when pixel centres are forgotten."""
-    original = render.project
+    original = render.screen_points
 
-    def shifted(points: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
-        return original(points, intrinsics) + torch.tensor([amount_px, 0.0, 0.0])[:, None]
+    def shifted(*arguments):
+        points, middle = original(*arguments)
+        points[..., 0] += amount_px
+        return points, middle
 
-    patch.setattr(render, "project", shifted)
+    patch.setattr(render, "screen_points", shifted)
 
 
 def swap_uv(patch: pytest.MonkeyPatch, order: list[int]) -> None:

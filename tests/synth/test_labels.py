@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from conftest import WALL, Group
+from people import WALL, Group
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -170,6 +170,7 @@ def test_what_is_carried_is_in_the_mask_and_on_no_part(crowd: list[Group]):
             faces=group.dressed.faces[own],
             corner=group.dressed.corner[own],
             surface=group.dressed.surface[own],
+            double_sided=group.dressed.double_sided[own],
         )
         body = redraw(group, dressed=without).iuv
         assert (body[..., 0] > 0)[(iuv[..., 0] > 0)].float().mean() > 0.995

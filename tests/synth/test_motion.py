@@ -14,16 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from synth.arms import Activity, Carries
 from synth.body import JOINTS, Body, load_body, pose_body, sample_betas
-from synth.motion import (
-    Gait,
-    Legs,
-    aligned_pose,
-    gait_pose,
-    heading_rotation,
-    sample_gait,
-    sample_pose,
-    stand_on_ground,
-)
+from synth.gait import Gait, sample_gait
+from synth.legs import Legs
+from synth.motion import aligned_pose, gait_pose, heading_rotation, sample_pose, stand_on_ground
 from synth.motion_files import LIMITS_DEG, MotionLibrary, clamp_to_limits, within_limits
 from synth.seeding import generator
 
@@ -147,7 +140,7 @@ def test_stride_is_as_long_as_the_gait_says(body: Body, stride_m: float):
 
 def test_step_width_follows_the_skeleton(body: Body):
     """Feet come as far apart as asked on the body whose legs were named."""
-    legs = Legs.of(body.rest_joints())
+    legs = Legs.of(body.rest_joints().numpy())
     assert dataclasses.astuple(legs) == pytest.approx(dataclasses.astuple(Legs()), abs=0.004)
     for width in (0.06, 0.16):
         _, joints = stood(body, [gait_pose(Gait(step_width_m=width, pelvis_list_rad=0.0, toe_out_rad=0.0), 0.25, legs)])

@@ -1,5 +1,6 @@
 """Wardrobes: repeatable, hardly ever the same twice, decent, and coloured like a street."""
 
+import collections
 import colorsys
 import dataclasses
 import itertools
@@ -12,6 +13,7 @@ from synth.anatomy import HIP, KNEE, Anatomy
 from synth.dress import worn_uppers
 from synth.garment import hem_y, lower_field, upper_field
 from synth.outfit import Outfit, sample_outfit
+from synth.palette import pick
 from synth.seeding import generator
 from synth.texture import paint
 
@@ -54,6 +56,15 @@ def seen_from_afar(outfit: Outfit) -> tuple:
         colour(outfit.skin),
         colour(outfit.shoe),
     )
+
+
+def test_picks_follow_their_shares():
+    """As often as `rng.choice` would, for shares that do not sum to 1, and never what has none."""
+    rng, shares = np.random.default_rng(0), {"a": 1.0, "b": 0.0, "c": 2.5, "d": 0.5}
+    drawn = collections.Counter(pick(rng, shares) for _ in range(4000))
+    assert drawn["b"] == 0
+    for name in "acd":
+        assert drawn[name] / 4000 == pytest.approx(shares[name] / 4, abs=0.03)
 
 
 def test_the_same_seed_gives_the_same_outfit():

@@ -146,6 +146,27 @@ def test_both_sides_are_drawn() -> None:
     assert torch.equal(front.face, back.face)
 
 
+@pytest.mark.parametrize("rasterizer", ["numba", "pyrender"])
+def test_backs_are_left_out_where_told(rasterizer: str) -> None:
+    vertices, faces = (torch.from_numpy(np.array(a)) for a in sphere(3))
+    faces, whole, config = faces.int(), torch.tensor([0, len(faces)]), RasterConfig(rasterizer=rasterizer)
+
+    def drawn(faces: Tensor, double_sided: Tensor | None) -> Visibility:
+        return rasterize(vertices, faces, whole, HEIGHT, WIDTH, config, double_sided=double_sided)
+
+    none, both = torch.zeros(len(faces), dtype=torch.bool), drawn(faces, None)
+    assert torch.equal(drawn(faces, none).face, both.face), "nobody sees a ball from within"
+    # A ball at 4 m shows its nearest 0.25 m. Turned inside out, it shows the rest; with two sides in the left half
+    # alone, that half's near side as well.
+    turned, depth = faces.flip(1), vertices[faces.long(), 2].mean(1)
+    shown = drawn(turned, none).face
+    assert (shown >= 0).sum() > 300 and depth[shown[shown >= 0].long()].min() > 3.74
+    left = vertices[faces.long(), 0].mean(1) < WIDTH / 2
+    shown = drawn(turned, left).face
+    near = shown[shown >= 0].long()[depth[shown[shown >= 0].long()] < 3.74]
+    assert len(near) > 150 and left[near].all()
+
+
 @pytest.mark.parametrize("s", [1, 2, 3])
 def test_fragments_lie_where_their_ray_meets_the_plane(s: int) -> None:
     focal, normal, distance = 30.0, np.array([0.3, 0.5, -0.8]), -2.4
@@ -316,6 +337,7 @@ def test_vertex_of_no_face_may_lie_anywhere() -> None:
         ({"first_face": torch.tensor([0, 1]).int()}, "first_face must be"),
         ({"first_face": torch.tensor([0, 2])}, "rise from 0 to the 1 faces"),
         ({"first_face": torch.tensor([0, 1, 0, 1])}, "rise from 0 to the 1 faces"),
+        ({"double_sided": torch.ones(2, dtype=torch.bool)}, r"double_sided must be \(1,\) bool"),
         ({"height": 0}, "at least one pixel"),
         ({"config": RasterConfig(rasterizer="opengl")}, "rasterizer must be"),
     ],

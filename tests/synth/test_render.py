@@ -1,11 +1,12 @@
 """Drawing: the kernel against its torch twin, texels and light against hand-made cases, motion, shadows."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from conftest import WALL, Group, draw_group
+from people import WALL, Group, draw_group
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -15,8 +16,18 @@ from synth.dress import Dressed, undressed
 from synth.generate import stand
 from synth.outfit import Outfit
 from synth.raster import RasterConfig, gather_fragments, rasterize
-from synth.render import Cameras, Drawn, cast_shadow, draw_fragments, draw_person, pack, pack_faces
-from synth.shade import GROUND_ALBEDO, RIM, WRAP, ground_shadow, sample_texture, shade
+from synth.render import (
+    Cameras,
+    Drawn,
+    draw_fragments,
+    draw_person,
+    pack_faces,
+    screen_points,
+    screen_points_twin,
+    towards_cameras,
+)
+from synth.shade import GROUND_ALBEDO, RIM, WRAP, sample_texture, shade
+from synth.shadow import cast_shadow, coarseness, darken, darken_pixels, fallen_on, shadow_matrix
 
 CONFIG = RasterConfig()
 SIZE = 16
@@ -33,17 +44,28 @@ def draw(group: Group, background: Tensor | float = 0.0, *, light: Tensor | None
 
 def twin(group: Group, background: Tensor, config: RasterConfig) -> Drawn:
     """`draw_person` by way of fragments and torch."""
-    cameras, vertices, faces = group.cameras, group.vertices, group.dressed.faces
-    projected = pack(project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics))
-    packed, first_face = pack_faces(faces, len(vertices), vertices.shape[2])
-    visible = rasterize(projected, packed, first_face, cameras.height, cameras.width, config)
+    cameras = group.cameras
+    points, middle = screen_points(group.vertices, group.normals, cameras)
+    flat, size = points.flatten(0, 1), (cameras.height, cameras.width)
+    faces, first_face, double_sided = pack_faces(group.dressed, *points.shape[:2])
+    visible = rasterize(flat, faces, first_face, *size, config, double_sided=double_sided)
+    fragments = gather_fragments(visible, flat, faces)
+    towards = towards_cameras(middle, cameras)
+    return draw_fragments(background, fragments, visible.depth, points, group.dressed, group.texture, towards, cameras)
+
+
+@pytest.mark.parametrize("function", [screen_points, screen_points_twin])
+def test_screen_points_are_projected_points(crowd: list[Group], function: Callable):
+    group = crowd[3]
+    cameras, vertices = group.cameras, group.vertices
+    points, middle = function(vertices, group.normals, cameras)
+    projected = project(to_camera(vertices.double(), cameras.world_to_camera.double()), cameras.intrinsics.double())
+    torch.testing.assert_close(points[..., :3].double(), projected.transpose(1, 2), atol=1e-4, rtol=1e-6)
+    assert torch.equal(points[..., 4:7], group.normals.transpose(1, 2))
+    torch.testing.assert_close(middle, (vertices.amin(2) + vertices.amax(2)) / 2)
     eye = torch.linalg.inv(cameras.world_to_camera.double())[:, :3, 3].float()
-    middle = (vertices.amin(2) + vertices.amax(2)) / 2
-    towards = torch.nn.functional.normalize(eye - middle, dim=1)
-    fragments = gather_fragments(visible, projected, packed)
-    return draw_fragments(
-        background, fragments, visible.depth, group.normals, group.dressed, group.texture, towards, cameras
-    )
+    expected = torch.nn.functional.normalize(eye - middle, dim=1)
+    torch.testing.assert_close(towards_cameras(middle, cameras), expected)
 
 
 @pytest.mark.parametrize("supersampling", [1, 2, 3])
@@ -102,7 +124,8 @@ def card(texture_size: int, *, shift_px: float = 0.0) -> tuple[Dressed, Tensor, 
     corner = torch.cat([uv[faces.long()], uv[faces.long()]], 2)
     dressed = Dressed(
         rest=torch.zeros(33, 3), normals=torch.zeros(9, 3), weights=torch.zeros(33, 24), directions=torch.zeros(33, 3, 10),
-        faces=faces, corner=corner, surface=torch.tensor([2, 2], dtype=torch.uint8), num_body=4,
+        faces=faces, corner=corner, surface=torch.tensor([2, 2], dtype=torch.uint8),
+        double_sided=torch.tensor([True, True]), num_body=4,
     )  # fmt: skip
     focal = texture_size / 2 * 4.0
     middle = texture_size / 2
@@ -313,7 +336,7 @@ def sunlit(anatomy: Anatomy, wardrobe: list[Outfit]) -> Group:
 
 def shadow(group: Group, background: Tensor, ground: Tensor, vertices: Tensor | None = None) -> Tensor:
     vertices = group.vertices if vertices is None else vertices
-    return cast_shadow(background, ground, vertices, group.dressed.faces, group.cameras, CONFIG)
+    return cast_shadow(background, ground, vertices, group.cameras)
 
 
 def test_shadows_only_darken_and_only_the_ground(sunlit: Group):
@@ -329,6 +352,41 @@ def test_shadows_only_darken_and_only_the_ground(sunlit: Group):
     # In proportion to how much of a pixel is ground, and alike in all colours.
     full = 1 - shadow(sunlit, torch.ones_like(background), torch.ones_like(ground))
     torch.testing.assert_close(1 - ratio, full * ground[..., None], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "shrink"), [((64, 32), 1), ((64, 32), 4), ((66, 37), 4), ((67, 40), 5)])
+def test_darkening_equals_its_torch_twin(size: tuple[int, int], shrink: int):
+    background, ground = noise(2, *size, 3), noise(2, *size, seed=1)
+    kept_off = noise(2, -(-size[0] // shrink), -(-size[1] // shrink), seed=2)
+    image = torch.empty_like(background)
+    darken_pixels(*(a.numpy() for a in (background, ground, kept_off)), shrink, image.numpy())
+    torch.testing.assert_close(image, darken(background, ground, kept_off, shrink), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_shadows_of_vertices_cover_what_those_of_faces_do(crowd: list[Group], times: int):
+    """In pictures of any resolution: no holes where vertices lie apart, no rim too much where a pixel holds one."""
+    ours, theirs = [], []
+    for group in crowd[:20]:
+        cameras = dataclasses.replace(
+            group.cameras,
+            intrinsics=group.cameras.intrinsics * torch.tensor([times, times, 1.0])[:, None],
+            height=256 * times,
+            width=128 * times,
+        )
+        fallen = to_camera(group.vertices, cameras.world_to_camera @ shadow_matrix(cameras.light[:, :3]))
+        fallen[:, 2].clamp_(min=0.3)
+        points = project(fallen, cameras.intrinsics).transpose(1, 2).reshape(-1, 3)
+        packed = pack_faces(group.dressed, len(fallen), fallen.shape[2])[:2]
+        faces = rasterize(points, *packed, cameras.height, cameras.width, RasterConfig(supersampling=1)).face >= 0
+        coarse = torch.nn.functional.avg_pool2d(faces[:, None].float(), coarseness(cameras))[:, 0]
+        ours.append(fallen_on(group.vertices, cameras).flatten(1))
+        theirs.append(coarse.flatten(1))
+    ours, theirs = torch.cat(ours), torch.cat(theirs)
+    assert (theirs.sum(1) > 50).sum() > 30
+    assert 0.93 < ours.sum() / theirs.sum() < 1.07
+    assert ours[theirs == 1].mean() > 0.93
+    assert (ours - theirs).abs().sum() / theirs.sum() < 0.2
 
 
 def test_nobody_throws_no_shadow(sunlit: Group):
@@ -422,7 +480,7 @@ def at_an_edge(depth: Tensor, row: int, column: int) -> bool:
 def test_shadows_fall_along_the_sun_onto_the_ground():
     points = noise(2, 3, 50) * 2
     sun = torch.nn.functional.normalize(torch.tensor([[0.3, 0.8, 0.1], [-0.6, 0.4, 0.5]]), dim=1)
-    fallen = ground_shadow(points, sun)
+    fallen = to_camera(points, shadow_matrix(sun))
     assert fallen[:, 1].abs().max() < 1e-6
     along = torch.nn.functional.normalize(points - fallen, dim=1)
     torch.testing.assert_close((along * sun[:, :, None]).sum(1), torch.ones(2, 50), atol=1e-4, rtol=0)

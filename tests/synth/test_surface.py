@@ -338,9 +338,16 @@ def test_weights_that_are_not_skinning_are_refused(body):
 def mat_of(body: Body, surface: Surface, drop: int = 2) -> dict[str, np.ndarray]:
     """A file like DensePose's: vertices doubled where label or uv differ, faces in another order, counted from 1."""
     rng = np.random.default_rng(0)
-    kept = rng.permutation(len(body.faces))[drop:]
+    faces = body.faces.numpy()
+    # Faces inside a chart are dropped, as on DensePose's toes: there all neighbours agree on a vertex's (u, v).
+    low, high = np.full((len(body.template), 2), np.inf), np.full((len(body.template), 2), -np.inf)
+    np.minimum.at(low, faces, surface.uv)
+    np.maximum.at(high, faces, surface.uv)
+    inner = np.flatnonzero((low == high).all(1)[faces].all(1))
+    kept = np.setdiff1d(np.arange(len(faces)), rng.permutation(inner)[:drop])
+    kept = rng.permutation(kept)
     turned = np.stack([rng.permutation(3) for _ in kept])
-    vertex = np.take_along_axis(body.faces.numpy()[kept], turned, 1)
+    vertex = np.take_along_axis(faces[kept], turned, 1)
     uv = np.take_along_axis(surface.uv[kept], turned[..., None], 1)
     number = np.repeat(surface.surface[kept], 3)
     rows = np.column_stack([vertex.ravel(), number, uv.reshape(-1, 2)])
@@ -379,7 +386,7 @@ def test_a_body_with_a_densepose_file_is_labelled_by_it(body, surface, tmp_path:
         (lambda d: d.update(All_U_norm=d["All_U_norm"] * 1.5), r"lie in \[0, 1\]"),
         (lambda d: d.update(All_V_norm=d["All_V_norm"][1:]), "one u, v and vertex per vertex"),
         (lambda d: d.update(All_Faces=d["All_Faces"] + 1), "All_Faces must lie in"),
-        (lambda d: d.update(All_vertices=d["All_vertices"] + 1), "refers to vertex 6,901"),
+        (lambda d: d.update(All_vertices=d["All_vertices"] + 1), r"refers to vertex \d,\d01"),
         (lambda d: d.update(All_vertices=d["All_vertices"][:, ::-1]), "topologies differ"),
     ],
 )

@@ -1,6 +1,8 @@
 """Painted textures: edges at texel precision, no seams, nothing unpainted in reach; textures from a folder."""
 
 import dataclasses
+import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from PIL import Image
 
 from synth.accessory import patch_texels
 from synth.anatomy import ANKLE, HIP, SHOULDER, WRIST, Anatomy
+from synth.canvas import Dye, canvas_of, develop, lay, value_noise
 from synth.dress import dress
+from synth.face import features_of
 from synth.outfit import Accessory, Cloth, Hair, Lower, Outfit, Upper
 from synth.shade import sample_texture
 from synth.texture import paint
@@ -267,6 +271,82 @@ def test_a_face_has_eyes_mouth_and_hair(anatomy: Anatomy, wardrobe: list[Outfit]
     assert mouth[0] / mouth[1] > 1.2 * cheek[0] / cheek[1]
     crown = colours[position[:, 1] > anatomy.crown_y - 0.03]
     assert (crown[:, 1] > crown[:, 0]).mean() > 0.95
+
+
+def test_laying_colour_is_blending(anatomy: Anatomy):
+    """Against arrays in double precision; texels off the canvas keep their colour."""
+    rng, canvas = np.random.default_rng(0), canvas_of(anatomy, "feet")
+    colour, count = rng.random((3, len(anatomy.atlas.points)), np.float32), len(canvas.index)
+    mix, light = rng.random(count, np.float32), rng.uniform(0.5, 1.5, count).astype(np.float32)
+    alpha = np.clip(rng.uniform(-0.5, 1.5, count), 0, 1).astype(np.float32)
+    first, second = np.array((0.2, 0.5, 0.9)), np.array((0.7, 0.1, 0.3))
+    expected = colour.astype(float)
+    above = (first[:, None] + mix * (second - first)[:, None]) * light
+    expected[:, canvas.index] += alpha * (above - expected[:, canvas.index])
+    lay(colour, canvas, alpha, Dye(first=tuple(first), second=tuple(second), mix=mix, light=light))
+    np.testing.assert_allclose(colour, expected, atol=1e-6)
+
+
+def test_noise_is_a_hash_at_whole_places_and_smooth_between():
+    """Against one place at a time in plain Python; on both sides of 0, and in cells far from it."""
+    places = np.random.default_rng(0).uniform(-150, 150, (200, 3)).astype(np.float32)
+    for seed in (1, 6):
+        expected = [slow_noise(place.tolist(), seed) for place in places]
+        np.testing.assert_allclose(value_noise(np.ascontiguousarray(places.T), seed), expected, atol=1e-5)
+        assert np.std(expected) > 0.1
+
+
+def slow_noise(place: list[float], seed: int) -> float:
+    """The hashes of the eight corners around a place (3), each weighted by smooth steps along the axes."""
+    total = 0.0
+    for corner in itertools.product((0, 1), repeat=3):
+        value, weight = seed, 1.0
+        for coordinate, up in zip(place, corner, strict=True):
+            value = ((value ^ (math.floor(coordinate) + up + 1000)) * 0x9E3779B1) % 2**32
+            value ^= value >> 15
+            step = coordinate - math.floor(coordinate)
+            step = step * step * (3 - 2 * step)
+            weight *= step if up else 1 - step
+        total += weight * (value % 2**16) / 65535
+    return total
+
+
+def test_an_edge_fades_over_the_texel_beyond_it(anatomy: Anatomy):
+    canvas = canvas_of(anatomy, "feet")
+    for texels, alpha in ((-1.5, 0.0), (-0.75, 0.25), (-0.25, 0.75), (0.0, 1.0), (3.0, 1.0)):
+        np.testing.assert_allclose(canvas.edge(texels * canvas.texel_m), alpha, atol=1e-6)
+
+
+def test_colours_are_rounded_into_the_square(anatomy: Anatomy):
+    """To the nearest of 256, clipped, wherever the atlas has the texel; black elsewhere."""
+    rng, fill = np.random.default_rng(0), anatomy.atlas.fill
+    colour = rng.uniform(-0.3, 1.3, (3, len(anatomy.atlas.points))).astype(np.float32)
+    expected = np.where(fill[..., None] >= 0, colour.T.astype(float)[fill].clip(0, 1) * 255, 0)
+    square = develop(colour, fill)
+    assert square.dtype == np.uint8 and square.shape == (*fill.shape, 3)
+    assert np.abs(square - expected).max() < 0.501
+    assert (square[fill < 0] == 0).all()
+
+
+def test_features_are_laid_one_over_the_other(anatomy: Anatomy):
+    """All shares at once give what seven ellipses give that are blended one after the other onto the face."""
+    rng, points, features = np.random.default_rng(0), anatomy.atlas.points, features_of(anatomy)
+    nose, left_eye = anatomy.vertices.position[anatomy.body.face_keypoints.numpy()[:2]]
+    x, y = np.abs(points.position[:, 0]), points.position[:, 1]
+    mouth_y, eye_x, eye_y = nose[1] - 0.75 * (left_eye[1] - nose[1]), left_eye[0], left_eye[1]
+    centres = [(eye_x, eye_y + 0.002), (eye_x, eye_y), (eye_x, eye_y), (eye_x, eye_y + 0.023)]
+    centres += [(0.008, nose[1] - 0.012), (0.0, mouth_y), (0.0, mouth_y)]
+    radii = [(0.024, 0.016), (0.015, 0.0075), (0.0075, 0.008), (0.021, 0.005), (0.006, 0.004)]
+    radii += [(0.025, 0.0085), (0.022, 0.0022)]
+    front = np.isin(points.surface, (23, 24)) & (points.normal[:, 2] > 0.1)
+    palette, colour = rng.random((7, 3)), rng.random((3, len(points)))
+    expected = colour.copy()
+    for (cx, cy), (rx, ry), paint_colour in zip(centres, radii, palette, strict=True):
+        t = np.clip((1.35 - np.hypot((x - cx) / rx, (y - cy) / ry)) / 0.7, 0, 1)
+        expected += front * t * t * (3 - 2 * t) * (paint_colour[:, None] - expected)
+    colour[:, features.index] = features.skin * colour[:, features.index] + palette.T @ features.shares
+    np.testing.assert_allclose(colour, expected, atol=1e-4)
+    assert np.abs(features.shares).max(1).min() > 0.5, "each feature shows somewhere"
 
 
 @pytest.fixture
