@@ -3,8 +3,9 @@
 The torch twin in `synth.render` does the same in separate steps, runs on any device, and is what tests compare this
 kernel with; on a CPU it takes about ten times as long, as each step handles a few numbers per pixel.
 
-Reading is what costs: what a pixel needs of a vertex, a corner or a texel lies side by side in fours, and
-`_blend_fours` reads and weighs four numbers at once (LLVM does not find that by itself in scalar code).
+Pixels are drawn a block at a time, in short loops. Those that read vertices, corners and texels, in fours that lie side
+by side, do nothing else, so that the processor reads far ahead; those that reckon read and write rows of numbers, which
+LLVM turns into vector instructions.
 """
 
 import numba
@@ -20,11 +21,24 @@ from synth.raster import SUBSAMPLE_STEPS, Visibility
 from synth.shade import GROUND_ALBEDO, RIM, WRAP
 
 STEPS = SUBSAMPLE_STEPS
-F, D, U = np.float32, np.float64, np.uint64
-ONE, TWO, THREE, FOUR, EIGHT = U(1), U(2), U(3), U(4), U(8)
-HALF, ZERO = F(0.5), F(0)
+F, D, N, U = np.float32, np.float64, np.int32, np.uint64
+ONE, TWO, THREE, FOUR, EIGHT, TWELVE = U(1), U(2), U(3), U(4), U(8), U(12)
+HALF, ZERO, LAST_CODE = F(0.5), F(0), F(255)
+
+# Rows of one array, of known distance, so that LLVM need not ask what overlaps.
+BLOCK = 512
+"""Pixels at a time: what is known of them stays in the first-level cache."""
+X, Y, WEIGHTS, SUNLIT, FROM_SKY, FROM_GROUND = (U(k * BLOCK) for k in (0, 1, 2, 5, 6, 7))
+"""Rows of numbers: place of the sample in steps; weights of the corners; light that falls on it. Then room for more."""
+FIRST, SECOND, THIRD = (U(k * BLOCK) for k in (8, 11, 14))
+PIXEL, FACE, CORNERS = (U(k * BLOCK) for k in (0, 1, 2))
+"""Rows of places: pixel in the picture, face in the mesh; where the face's three vertices begin."""
+NEXT, OTHER = U(BLOCK), U(2 * BLOCK)
+"""From row to row."""
 
 njit = numba.njit(cache=True, nogil=True, error_model="numpy")
+# Called by other kernels only: without an entrance from Python they compile faster.
+part = numba.njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def draw_pixels(
@@ -43,119 +57,167 @@ def draw_pixels(
     `synth.render.screen_points`; texture (S, S, 4) linear RGB and any; towards (B, 3) unit, to the camera; light (B, 9)
     as in `synth.shade.shade`. All contiguous, float32 but for iuv.
     """
-    batch, height, width = visible.face.shape
+    batch, _, width = visible.face.shape
     # Kernels read flat arrays: numba makes views of arrays slowly, and takes long to compile them.
     faces, corner, surface = (a.numpy().reshape(-1) for a in (dressed.faces, dressed.corner, dressed.surface))
-    face, sample, num_covered = (a.numpy() for a in (visible.face, visible.sample, visible.num_covered))
-    pixel, weights, exposure = np.empty(height * width, np.int32), *np.empty((2, 3 * height * width), F)
-    size, s = len(texture), visible.supersampling
-    texels = texture.reshape(-1)
+    seen = [a.numpy().reshape(batch, -1) for a in (visible.face, visible.sample, visible.num_covered)]
+    texels, s = texture.reshape(-1), visible.supersampling
     sub_row, sub_col = np.divmod(np.arange(s * s), s)
     steps = [(place * STEPS + STEPS // 2).astype(F) for place in (sub_col, sub_row)]
-    # Three short passes: the processor reads far ahead in each, which it cannot do in one long one.
+    per_pixel, share = F(s * STEPS), F(1 / (s * s))
+    work, places = np.empty(17 * BLOCK, F), np.empty(5 * BLOCK, N)
     for b in range(batch):
-        own, first = face[b].reshape(-1), b * len(surface)
-        vertices, covered = points[b].reshape(-1), num_covered[b].reshape(-1)
-        chosen = (sample[b].reshape(-1), *steps, F(s * STEPS))
-        count = _locate(own, first, *chosen, height, width, vertices, faces, pixel, weights)
-        _expose(pixel, count, own, first, vertices, faces, weights, towards[b], light[b], exposure)
-        looks, out = (corner, surface, texels, size), (image[b].reshape(-1), iuv[b].reshape(-1))
-        _colour(pixel, count, own, first, covered, F(1 / (s * s)), *looks, weights, exposure, light[b], *out)
+        face, sample, num_covered = (a[b] for a in seen)
+        _draw(
+            *(face, b * len(surface), sample, num_covered, *steps, per_pixel, share, width),
+            *(points[b].reshape(-1), faces, corner, surface, texels, len(texture), towards[b], light[b]),
+            *(work, places, image[b].reshape(-1), iuv[b].reshape(-1)),
+        )
 
 
 @njit
-def _locate(face, first, sample, step_x, step_y, scale, height, width, points, faces, pixel, weights):
-    """List the covered pixels of one picture, and perspective-correct weights (3 H W,) of each one's chosen sample.
+def _draw(
+    face, first, sample, num_covered, step_x, step_y, per_pixel, share, width,
+    points, faces, corner, surface, texture, size, towards, light,
+    work, places, image, iuv,
+):  # fmt: skip
+    """Draw one picture of `width` columns.
 
-    The weights are those of `synth.raster.locate_samples`. step_x, step_y: where each sample of a pixel lies, in steps
-    from the pixel's corner; scale: steps to a pixel. Returns the number of covered pixels.
+    step_x, step_y: where each sample of a pixel lies, in steps from the pixel's corner; per_pixel: steps to a pixel;
+    share: of a pixel, what one sample covers. work and places are room to work in.
     """
+    for start in range(U(0), U(len(face)), U(BLOCK)):
+        stop = min(start + U(BLOCK), U(len(face)))
+        count = _gather(
+            face, first, sample, step_x, step_y, per_pixel, U(width), points, faces, start, stop, work, places
+        )
+        if count:
+            _weigh(count, per_pixel, work)
+            _expose(count, points, towards, light, work, places)
+            _look_up(count, corner, texture, size, work, places)
+            _composite(count, num_covered, share, surface, light, work, places, image, iuv)
+
+
+@part
+def _gather(face, first, sample, step_x, step_y, per_pixel, width, points, faces, start, stop, work, places):
+    """List the covered pixels from start to stop, with what `_weigh` needs of them; returns how many there are."""
     count = U(0)
-    for row in range(U(height)):
-        for col in range(U(width)):
-            at = row * U(width) + col
-            if face[at] < 0:
-                continue
-            own, place = U(face[at] - first) * THREE, U(sample[at])
-            a, b, c = U(faces[own]) * EIGHT, U(faces[own + ONE]) * EIGHT, U(faces[own + TWO]) * EIGHT
-            x, y = F(col) * scale + step_x[place], F(row) * scale + step_y[place]
-            x0, y0 = D(np.rint(points[a] * scale) - x), D(np.rint(points[a + ONE] * scale) - y)
-            x1, y1 = D(np.rint(points[b] * scale) - x), D(np.rint(points[b + ONE] * scale) - y)
-            x2, y2 = D(np.rint(points[c] * scale) - x), D(np.rint(points[c + ONE] * scale) - y)
-            w0, w1, w2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
-            area = w0 + w1 + w2
-            if area < 0:
-                w0, w1, w2 = -w0, -w1, -w2
-            if area == 0:
-                w0, w1, w2 = 1.0, 1.0, 1.0
-            # w / z, with the three divisions multiplied out.
-            z0, z1, z2 = points[a + TWO], points[b + TWO], points[c + TWO]
-            w0, w1, w2 = max(w0, 0.0) * (z1 * z2), max(w1, 0.0) * (z0 * z2), max(w2, 0.0) * (z0 * z1)
-            whole, out = 1 / (w0 + w1 + w2), count * THREE
-            weights[out], weights[out + ONE], weights[out + TWO] = F(w0 * whole), F(w1 * whole), F(w2 * whole)
-            pixel[count] = at
+    row = start // width
+    col = start - row * width
+    for at in range(start, stop):
+        if face[at] >= 0:
+            own, place = U(face[at] - first), U(sample[at])
+            places[PIXEL + count] = at
+            places[FACE + count] = own
+            work[X + count] = F(col) * per_pixel + step_x[place]
+            work[Y + count] = F(row) * per_pixel + step_y[place]
+            for k in range(THREE):
+                vertex = U(faces[own * THREE + k]) * EIGHT
+                places[CORNERS + k * NEXT + count] = vertex
+                row_of = FIRST + k * (THREE * NEXT) + count
+                work[row_of] = points[vertex]
+                work[row_of + NEXT] = points[vertex + ONE]
+                work[row_of + OTHER] = points[vertex + TWO]
             count += ONE
-    return np.int64(count)
+        col += ONE
+        if col == width:
+            col = U(0)
+            row += ONE
+    return count
 
 
-@njit
-def _expose(pixel, count, face, first, points, faces, weights, towards, light, exposure):
-    """How much sun, sky and ground light the listed pixels take, exposure (3 H W,), as `synth.shade.shade`."""
+@part
+def _weigh(count, per_pixel, work):
+    """Perspective-correct weights of the corners at each sample: those of `synth.raster.locate_samples`."""
+    for k in range(count):
+        x, y = work[X + k], work[Y + k]
+        x0 = D(np.rint(work[FIRST + k] * per_pixel) - x)
+        y0 = D(np.rint(work[FIRST + NEXT + k] * per_pixel) - y)
+        x1 = D(np.rint(work[SECOND + k] * per_pixel) - x)
+        y1 = D(np.rint(work[SECOND + NEXT + k] * per_pixel) - y)
+        x2 = D(np.rint(work[THIRD + k] * per_pixel) - x)
+        y2 = D(np.rint(work[THIRD + NEXT + k] * per_pixel) - y)
+        w0, w1, w2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
+        area = w0 + w1 + w2
+        sign = -1.0 if area < 0 else 1.0
+        flat = 1.0 if area == 0 else 0.0
+        # w / z, with the three divisions multiplied out.
+        z0, z1, z2 = D(work[FIRST + OTHER + k]), D(work[SECOND + OTHER + k]), D(work[THIRD + OTHER + k])
+        w0 = max(sign * w0, flat) * (z1 * z2)
+        w1 = max(sign * w1, flat) * (z0 * z2)
+        w2 = max(sign * w2, flat) * (z0 * z1)
+        whole = 1 / (w0 + w1 + w2)
+        work[WEIGHTS + k], work[WEIGHTS + NEXT + k], work[WEIGHTS + OTHER + k] = (
+            F(w0 * whole),
+            F(w1 * whole),
+            F(w2 * whole),
+        )
+
+
+@part
+def _expose(count, points, towards, light, work, places):
+    """How much sun, sky and ground light each pixel takes, as `synth.shade.shade`."""
     to_x, to_y, to_z = towards[0], towards[1], towards[2]
     sun_x, sun_y, sun_z = light[0], light[1], light[2]
-    for k in range(U(count)):
-        own, at = U(face[U(pixel[k])] - first) * THREE, k * THREE
-        normals = U(faces[own]) * EIGHT + FOUR, U(faces[own + ONE]) * EIGHT + FOUR, U(faces[own + TWO]) * EIGHT + FOUR
-        x, y, z, _ = _blend_fours(points, normals, (weights[at], weights[at + ONE], weights[at + TWO]))
+    for k in range(count):
+        a, b, c = U(places[CORNERS + k]), U(places[CORNERS + NEXT + k]), U(places[CORNERS + OTHER + k])
+        weights = work[WEIGHTS + k], work[WEIGHTS + NEXT + k], work[WEIGHTS + OTHER + k]
+        x, y, z, _ = _blend_fours(points, (a + FOUR, b + FOUR, c + FOUR), weights)
+        work[FIRST + k], work[FIRST + NEXT + k], work[FIRST + OTHER + k] = x, y, z
+    for k in range(count):
+        x, y, z = work[FIRST + k], work[FIRST + NEXT + k], work[FIRST + OTHER + k]
         facing, sunward = x * to_x + y * to_y + z * to_z, x * sun_x + y * sun_y + z * sun_z
-        if facing < 0:
-            facing, sunward, y = -facing, -sunward, -y
-        rim = F(RIM) + F(1 - RIM) * facing
-        exposure[at] = max((sunward + F(WRAP)) / F(1 + WRAP), ZERO)
-        exposure[at + ONE] = rim * (HALF + HALF * y)
-        exposure[at + TWO] = rim * (HALF - HALF * y)
+        sign = F(-1) if facing < 0 else F(1)
+        rim = F(RIM) + F(1 - RIM) * (sign * facing)
+        work[SUNLIT + k] = max((sign * sunward + F(WRAP)) / F(1 + WRAP), ZERO)
+        work[FROM_SKY + k] = rim * (HALF + HALF * (sign * y))
+        work[FROM_GROUND + k] = rim * (HALF - HALF * (sign * y))
 
 
-@njit
-def _colour(
-    pixel, count, face, first, num_covered, share, corner, surface, texture, size, weights, exposure, light, image, iuv
-):
-    """Composite the listed pixels: albedo from the texture under the light that they take; labels where they count."""
-    sun, sky = (light[3], light[4], light[5]), (light[6], light[7], light[8])
-    albedo_y = F(GROUND_ALBEDO) * light[1]
-    ground = (
-        albedo_y * sun[0] + F(GROUND_ALBEDO) * sky[0],
-        albedo_y * sun[1] + F(GROUND_ALBEDO) * sky[1],
-        albedo_y * sun[2] + F(GROUND_ALBEDO) * sky[2],
-    )
-    for k in range(U(count)):
-        at, own, here = U(pixel[k]), U(face[U(pixel[k])] - first), k * THREE
-        corners = own * U(12), own * U(12) + FOUR, own * U(12) + EIGHT
-        blend = weights[here], weights[here + ONE], weights[here + TWO]
-        u, v, surface_u, surface_v = _blend_fours(corner, corners, blend)
-        texels, shares = _texels(size, u, v)
-        albedo = _blend_fours(texture, texels, shares)
-        sunlit, from_sky, from_ground = exposure[here], exposure[here + ONE], exposure[here + TWO]
-        coverage, out = F(num_covered[at]) * share, at * THREE
-        for c in range(3):
-            radiance = albedo[c] * (sun[c] * sunlit + sky[c] * from_sky + ground[c] * from_ground)
-            image[out + U(c)] += coverage * (radiance - image[out + U(c)])
+@part
+def _look_up(count, corner, texture, size, work, places):
+    """Fill FIRST with albedo from a flat (S, S, 4) texture, bilinear, and SECOND with surface u, v as codes."""
+    side, last, span = F(size), F(size - 1), N(size)
+    for k in range(count):
+        at = U(places[FACE + k]) * TWELVE
+        weights = work[WEIGHTS + k], work[WEIGHTS + NEXT + k], work[WEIGHTS + OTHER + k]
+        u, v, surface_u, surface_v = _blend_fours(corner, (at, at + FOUR, at + EIGHT), weights)
+        work[THIRD + k], work[THIRD + NEXT + k] = u, v
+        work[SECOND + k], work[SECOND + NEXT + k] = surface_u, surface_v
+    for k in range(count):
+        x = min(max(work[THIRD + k] * side - HALF, ZERO), last)
+        y = min(max(side - work[THIRD + NEXT + k] * side - HALF, ZERO), last)
+        column, row = min(N(x), span - N(2)), min(N(y), span - N(2))
+        places[CORNERS + k] = (row * span + column) * N(4)
+        work[THIRD + k], work[THIRD + NEXT + k] = x - F(column), y - F(row)
+        work[SECOND + k] = min(max(work[SECOND + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
+        work[SECOND + NEXT + k] = min(max(work[SECOND + NEXT + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
+    for k in range(count):
+        at, below = U(places[CORNERS + k]), U(places[CORNERS + k]) + U(size) * FOUR
+        right, down = work[THIRD + k], work[THIRD + NEXT + k]
+        left, up = F(1) - right, F(1) - down
+        shares = (up * left, up * right, down * left, down * right)
+        red, green, blue, _ = _blend_fours(texture, (at, at + FOUR, below, below + FOUR), shares)
+        work[FIRST + k], work[FIRST + NEXT + k], work[FIRST + OTHER + k] = red, green, blue
+
+
+@part
+def _composite(count, num_covered, share, surface, light, work, places, image, iuv):
+    """Lay the albedo under the light that it takes over the picture; labels where they count."""
+    for channel in range(THREE):
+        sun, sky, row = light[THREE + channel], light[U(6) + channel], FIRST + channel * NEXT
+        ground = F(GROUND_ALBEDO) * (light[ONE] * sun + sky)
+        for k in range(count):
+            work[row + k] *= sun * work[SUNLIT + k] + sky * work[FROM_SKY + k] + ground * work[FROM_GROUND + k]
+    for k in range(count):
+        at = U(places[PIXEL + k])
+        out, coverage = at * THREE, F(num_covered[at]) * share
+        for channel in range(THREE):
+            image[out + channel] += coverage * (work[FIRST + channel * NEXT + k] - image[out + channel])
         if coverage >= LABELLED_COVERAGE:
-            iuv[out] = surface[own]
-            iuv[out + ONE] = np.uint8(min(max(surface_u * F(255) + HALF, ZERO), F(255)))
-            iuv[out + TWO] = np.uint8(min(max(surface_v * F(255) + HALF, ZERO), F(255)))
-
-
-@njit
-def _texels(size, u, v):
-    """Places in a flat (S, S, 4) texture of the four texels around (u, v), and their shares, for a bilinear look-up."""
-    side, last = F(size), F(size - 1)
-    x, y = min(max(u * side - HALF, ZERO), last), min(max(side - v * side - HALF, ZERO), last)
-    column, row = min(np.int64(x), size - 2), min(np.int64(y), size - 2)
-    right, down = x - F(column), y - F(row)
-    left, up = F(1) - right, F(1) - down
-    at, below = U(row * size + column) * FOUR, U((row + 1) * size + column) * FOUR
-    return (at, at + FOUR, below, below + FOUR), (up * left, up * right, down * left, down * right)
+            iuv[out] = surface[U(places[FACE + k])]
+            iuv[out + ONE] = np.uint8(work[SECOND + k])
+            iuv[out + TWO] = np.uint8(work[SECOND + NEXT + k])
 
 
 @intrinsic
