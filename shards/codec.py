@@ -1,10 +1,9 @@
-"""Fields to bytes and back: JPEG by simplejpeg, PNG by ISA-L and Pillow, JSON with one spelling for one value.
+"""Fields to bytes and back: JPEG by simplejpeg, PNG by ISA-L and Pillow, JSON by orjson.
 
 The same arrays give the same bytes, on one version of these libraries.
 """
 
 import io
-import json
 import struct
 import zlib
 from collections.abc import Collection, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 import simplejpeg
 from isal import isal_zlib
 from PIL import Image
@@ -82,35 +82,33 @@ def encode_png(array: np.ndarray, *, level: int | None = None) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if array.ndim == 3 else 0, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")
     return _PNG_SIGNATURE + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
         for kind, data in chunks
     )
 
 
-def encode_json(value: Any) -> bytes:
-    """JSON in UTF-8 with sorted keys and no spaces. Raises ValueError for nan and infinity."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
-
-
 def encode_meta(meta: Meta) -> bytes:
-    """`meta.json`."""
-    return encode_json(meta.to_dict())
+    """`meta.json`: UTF-8, sorted keys, no spaces. Raises ShardError for a text that has no UTF-8."""
+    try:
+        return orjson.dumps(meta.to_dict(), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise ShardError(f"not JSON: {error}", field="meta") from error
 
 
 def encode_sample(
     sample: Sample,
     *,
     quality: int = 95,
-    chroma: Chroma = "444",
+    chroma: Chroma = "420",
     texture_codec: Literal["png", "jpeg"] = "png",
     encoded: Mapping[str, bytes] | None = None,
 ) -> EncodedSample:
     """A sample as bytes.
 
-    quality and chroma are for `image` and `aligned`; a JPEG texture has quality 95 or more and full chroma. `encoded`
-    (file extension -> bytes) is stored as given, in place of encoding that field: a texture shared by several samples
-    is encoded once, a JPEG that came from a camera is not encoded again. Raises ValueError for a quality below 90.
+    quality and chroma (by default at half resolution, as cameras store it) are for `image` and `aligned`; a JPEG texture
+    has quality 95 or more and full chroma. `encoded` (file extension -> bytes) is stored as given, in place of encoding
+    that field: a texture shared by several samples is encoded once, a JPEG that came from a camera is not encoded again.
+    Raises ValueError for a quality below 90.
     """
     members = dict(encoded or {})
     given = {EXTENSIONS.get(extension) for extension in members}
@@ -136,7 +134,7 @@ def encode_sample(
 def decode_meta(data: bytes, *, shard: str | None = None, key: str | None = None) -> Meta:
     """The inverse of `encode_meta`. Raises ShardError naming the field of meta that is wrong."""
     try:
-        return Meta.from_dict(json.loads(data))
+        return Meta.from_dict(orjson.loads(data))
     except ShardError as error:
         raise ShardError(error.rule, shard=shard, key=key, field=error.field) from error
     except (ValueError, RecursionError) as error:
@@ -186,7 +184,7 @@ def _check_png_chunks(data: bytes) -> None:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         (crc32,) = struct.unpack_from(">I", data, end)
-        if zlib.crc32(memoryview(data)[position + 4 : end]) != crc32:
+        if isal_zlib.crc32(memoryview(data)[position + 4 : end]) != crc32:
             raise ValueError(f"CRC of chunk {kind.decode('latin-1')} at byte {position} differs")
         position = end + 4
 

@@ -28,15 +28,25 @@ def plain(value: Any, where: str = "value") -> Any:
     """A copy of `value` made only of what JSON has: dict, list, str, int, float, bool, None.
 
     Tuples, numpy arrays and numpy scalars are turned into lists and numbers. Raises ValueError, naming the place, for
-    anything else, for a key that is no string, and for nan and infinity.
+    anything else, for a key that is no string, for nan and infinity, and for an integer beyond 64 bits.
     """
-    # Most values are rows of numbers, which need no name for each place. A sum that overflows is looked at below.
-    if type(value) in (list, tuple) and {*map(type, value)} == {float} and math.isfinite(sum(value)):
+    # Most values are numbers, rows of numbers and texts: they are let through before anything is asked of them that takes
+    # time. A sum that overflows is looked at below.
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is float and math.isfinite(value)):
+        return value
+    if kind in (list, tuple) and {*map(type, value)} == {float} and math.isfinite(sum(value)):
         return list(value)
+    if kind is dict and {*map(type, value)} <= {str}:
+        return {
+            key: item if type(item) in _AS_THEY_ARE else plain(item, f"{where}.{key}") for key, item in value.items()
+        }
     match value:
-        case None | bool() | str():
+        case bool() | str():
             return value
         case int():
+            if not -(2**63) <= value < 2**63:
+                raise ValueError(f"{where} must be an integer of 64 bits, got {value}")
             return int(value)
         case float():
             if not math.isfinite(value):
@@ -49,8 +59,11 @@ def plain(value: Any, where: str = "value") -> Any:
         case Mapping():
             if wrong := [key for key in value if not isinstance(key, str)]:
                 raise ValueError(f"{where} must have string keys, got {wrong[0]!r}")
-            return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
+            return {str(key): plain(item, f"{where}.{key}") for key, item in value.items()}
     raise ValueError(f"{where} must be JSON (dict, list, string, number, bool, null), got {type(value).__name__}")
+
+
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

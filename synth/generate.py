@@ -61,8 +61,8 @@ class PitConfig:
         for name in ("num_samples", "samples_per_texture"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in 0..2^63-1, got {self.seed}")
         if self.height < 64 or self.width < 32 or self.height % 2 or self.width % 2:
             raise ValueError(f"pictures must be even and at least 64 x 32 pixels, got {self.height} x {self.width}")
         if not 90 <= self.quality <= 100:

@@ -182,6 +182,17 @@ def broken_members() -> dict[str, tuple[str, bytes | None, str]]:
         "json cut": ("meta.json", cut["meta.json"], "not JSON"),
         "json of another kind": ("meta.json", b"[]", "JSON object"),
         "json not utf-8": ("meta.json", b'{"a": "\xff"}', "not JSON"),
+        "json too deep": ("meta.json", b"[" * 2000 + b"]" * 2000, "not JSON"),
+        "json deep": (
+            "meta.json",
+            good["meta.json"].replace(b'"seed":', b'"more":' + b"[" * 900 + b"]" * 900 + b',"seed":'),
+            "not JSON",
+        ),
+        "json with a number too long": (
+            "meta.json",
+            good["meta.json"].replace(b'"seed":', b'"seed":1' + b"0" * 30),
+            "seed",
+        ),
         "json with a bad value": ("meta.json", json.dumps({**meta, "split": "test"}).encode(), "train"),
         "unknown member": ("depth.png", b"", "unknown member"),
         "image missing": ("image.jpg", None, "missing member"),
@@ -201,6 +212,20 @@ def test_broken_members_name_shard_key_and_field(what: str):
     assert caught.value.shard == "tiny-000003.tar"
     assert caught.value.key == "000000"
     assert caught.value.field.split(".")[0] == extension.split(".")[0]
+
+
+def test_a_text_without_utf_8_is_refused():
+    with pytest.raises(ShardError, match="surrogates") as caught:
+        encode_meta(replace(tiny_sample(0).meta, dataset="\ud800"))
+    assert caught.value.field == "meta"
+
+
+def test_pictures_are_stored_as_cameras_do():
+    """Chroma at half resolution unless asked for in full."""
+    sample = tiny_sample(0)
+    for found, chroma in ((encode_sample(sample), "420"), (encode_sample(sample, chroma="444"), "444")):
+        assert simplejpeg.decode_jpeg_header(found.members["image.jpg"])[3] == chroma
+        assert simplejpeg.decode_jpeg_header(found.members["aligned.jpg"])[3] == chroma
 
 
 def test_chosen_fields_are_decoded_and_no_others():

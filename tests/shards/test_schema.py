@@ -152,6 +152,7 @@ def test_meta_is_json():
         ([True, 2, None, "a"], [True, 2, None, "a"]),
         (np.float64([[1, 2]]), [[1.0, 2.0]]),
         ([np.int64(3), np.bool_(True)], [3, True]),
+        ([2**63 - 1, -(2**63)], [2**63 - 1, -(2**63)]),
         ([], []),
     ],
 )
@@ -161,7 +162,7 @@ def test_plain_keeps_values_and_turns_numpys_into_pythons(value: object, expecte
     assert got is not value
 
 
-@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan"), np.float32("nan"), {1}])
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan"), np.float32("nan"), 2**63, {1}])
 @pytest.mark.parametrize("row", [[0.5], [1e308, 1e308], [float("inf")], [1], []])
 def test_plain_names_the_place_of_what_is_no_json(row: list, wrong: object):
     first = next((i for i, item in enumerate(row) if item == float("inf")), len(row))
