@@ -79,7 +79,7 @@ def raster_alone(groups: list[Group], rounds: int) -> list[Figure]:
     for supersampling in (1, RasterConfig().supersampling):
         config, inputs = RasterConfig(supersampling=supersampling), []
         for group in groups:
-            points, _ = screen_points(group.vertices, group.normals, group.cameras)
+            points = screen_points(group.vertices, group.normals, group.cameras)
             packed = pack_faces(group.dressed, BATCH, group.vertices.shape[2])
             inputs.append((points.flatten(0, 1), *packed))
 

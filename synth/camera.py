@@ -111,10 +111,11 @@ def outline(points: Tensor, extrinsics: Tensor) -> Tensor:
     """How far world points (B, 3, N) reach in the views of world_to_camera (B, 4, 4): (B, 4), least x / z, least y / z,
     greatest x / z, greatest y / z in camera coordinates."""
     if points.is_cpu:
-        from synth.project_numba import reach
+        from synth.project_numba import WIDE, reach
 
+        work = np.empty(4 * WIDE, np.float32)
         given = (a.contiguous().flatten(1).numpy() for a in (points, extrinsics))
-        return torch.tensor([reach(*person) for person in zip(*given, strict=True)], dtype=points.dtype)
+        return torch.tensor([reach(*person, work) for person in zip(*given, strict=True)], dtype=points.dtype)
     return outline_twin(points, extrinsics)
 
 

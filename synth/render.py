@@ -48,8 +48,7 @@ def draw_person(
     a fourth number beside them is ignored and spares a copy.
     """
     batch, _, num_vertices = vertices.shape
-    points, middle = screen_points(vertices, normals, cameras)
-    towards_camera = towards_cameras(middle, cameras)
+    points, towards_camera = screen_points(vertices, normals, cameras), towards_cameras(vertices, cameras)
     faces, first_face, double_sided = pack_faces(dressed, batch, num_vertices)
     size = (cameras.height, cameras.width)
     visible = rasterize(points.flatten(0, 1), faces, first_face, *size, config, double_sided=double_sided)
@@ -94,11 +93,10 @@ def draw_fragments(
     return Drawn(image=image, iuv=iuv, depth=depth)
 
 
-def screen_points(vertices: Tensor, normals: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """What drawing reads of each vertex, side by side, and the middle of each person.
+def screen_points(vertices: Tensor, normals: Tensor, cameras: Cameras) -> Tensor:
+    """What drawing reads of each vertex, side by side.
 
-    vertices, normals (B, 3, N) world, metres. Returns points (B, N, 8): x, y in pixels, depth in metres, 1, the
-    normal, 0; and the middles (B, 3) between people's extremes, world, metres.
+    vertices, normals (B, 3, N) world, metres. Returns points (B, N, 8): x, y in pixels, depth in metres, 1, the normal, 0.
     """
     if vertices.is_cpu:
         from synth.project_numba import project_points
@@ -107,22 +105,23 @@ def screen_points(vertices: Tensor, normals: Tensor, cameras: Cameras) -> tuple[
         parts = (cameras.world_to_camera.flatten(1), k_matrix.diagonal(dim1=1, dim2=2), k_matrix[:, :2, 2])
         given = (a.contiguous().flatten(1).numpy() for a in (vertices, normals, torch.cat(parts, 1)))
         points = vertices.new_empty(len(vertices), vertices.shape[2], 8)
-        ends = [project_points(*person) for person in zip(*given, points.flatten(1).numpy(), strict=True)]
-        return points, torch.tensor(ends).reshape(-1, 3) / 2
+        for person in zip(*given, points.flatten(1).numpy(), strict=True):
+            project_points(*person)
+        return points
     return screen_points_twin(vertices, normals, cameras)
 
 
-def screen_points_twin(vertices: Tensor, normals: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+def screen_points_twin(vertices: Tensor, normals: Tensor, cameras: Cameras) -> Tensor:
     """`screen_points` in torch, for any device."""
     projected = project(to_camera(vertices, cameras.world_to_camera), cameras.intrinsics)
     one, zero = torch.ones_like(projected[:, :1]), torch.zeros_like(projected[:, :1])
-    points = torch.cat([projected, one, normals, zero], 1).transpose(1, 2).contiguous()
+    return torch.cat([projected, one, normals, zero], 1).transpose(1, 2).contiguous()
+
+
+def towards_cameras(vertices: Tensor, cameras: Cameras) -> Tensor:
+    """Unit directions (B, 3), world axes, from the middles of people (B, 3, N) to their cameras."""
     # Extremes, unlike a mean, do not depend on how a sum is split between threads.
-    return points, (vertices.amin(2) + vertices.amax(2)) / 2
-
-
-def towards_cameras(middle: Tensor, cameras: Cameras) -> Tensor:
-    """Unit directions (B, 3) from world places (B, 3) to their cameras, world axes."""
+    middle = (vertices.amin(2) + vertices.amax(2)) / 2
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
     return torch.nn.functional.normalize(eye - middle, dim=1)

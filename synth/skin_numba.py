@@ -12,6 +12,9 @@ from torch import Tensor
 
 # As many vertices at once as stay in the first-level cache with all that is known of them.
 TILE = 64
+U = np.uint64
+ONE, TWO, THREE, FOUR, WIDE = U(1), U(2), U(3), U(4), U(TILE)
+TO_X, TO_Y, TO_Z, SHIFT = (U(k * TILE) for k in range(3, 7))
 
 
 def pose_joints(pose: Tensor, rest_joints: Tensor, parents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,12 +36,10 @@ def skin_vertices(
     shares = torch.nn.functional.pad(coefficients, (1, 0), value=1.0)
     vertices = torch.empty(len(transforms), 3, len(tiles.start) - 1, TILE)
     turned = torch.empty_like(vertices)
-    _skin(
-        *(tiles.shapes, tiles.normals, tiles.start, tiles.joint, tiles.weights),
-        *(shares.numpy(), transforms.numpy().reshape(len(transforms), -1)),
-        *(np.empty((3, TILE), np.float32), np.empty((12, TILE), np.float32)),
-        *(out.numpy().reshape(-1, TILE) for out in (vertices, turned)),
-    )
+    given = (tiles.shapes, tiles.normals, tiles.start, tiles.joint, tiles.weights, shares.numpy(), transforms.numpy())
+    sizes = shares.shape[1], transforms.shape[1]
+    work = np.empty(7 * TILE, np.float32)
+    _skin(*(a.reshape(-1) for a in given), *sizes, work, vertices.view(-1).numpy(), turned.view(-1).numpy())
     return vertices.flatten(2)[:, :, : len(normals)], turned.flatten(2)[:, :, : len(normals)]
 
 
@@ -119,33 +120,40 @@ def _chain(pose, rest, parents, rotations, transforms, joints):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _skin(shapes, normals, start, joint, weights, shares, transforms, point, blended, vertices, turned):
-    """`synth.skin.skin_vertices` of `Tiles` into its last two arguments, (B * 3 * T, TILE).
+def _skin(shapes, normals, start, joint, weights, shares, transforms, num_shapes, num_joints, work, vertices, turned):
+    """`synth.skin.skin_vertices` of `Tiles` into its last two arguments, (B, 3, T, TILE); all arrays are flat.
 
-    shares (B, 1 + D) of the shapes, transforms (B, J * 12); point (3, TILE) and blended (12, TILE) are room to work in.
+    shares (B, 1 + D) of the shapes, transforms (B, J, 12); work (7 * TILE,) is room to work in.
     """
-    num_tiles, num_shapes = len(start) - 1, shares.shape[1]
+    num_tiles, entries = U(len(start) - 1), U(12 * num_joints)
     for tile in range(num_tiles):
-        for b in range(len(shares)):
-            for c in range(3):
-                for v in range(TILE):
-                    point[c, v] = 0
-                for d in range(num_shapes):
-                    row, share = (3 * tile + c) * num_shapes + d, shares[b, d]
-                    for v in range(TILE):
-                        point[c, v] += share * shapes[row, v]
-            for entry in range(12):
-                for v in range(TILE):
-                    blended[entry, v] = 0
-                for k in range(start[tile], start[tile + 1]):
-                    share = transforms[b, 12 * joint[k] + entry]
-                    for v in range(TILE):
-                        blended[entry, v] += share * weights[k, v]
-            for c in range(3):
-                out = (3 * b + c) * num_tiles + tile
-                for v in range(TILE):
-                    to_x, to_y, to_z = blended[4 * c, v], blended[4 * c + 1, v], blended[4 * c + 2, v]
-                    moved = to_x * point[0, v] + to_y * point[1, v] + to_z * point[2, v]
-                    vertices[out, v] = moved + blended[4 * c + 3, v]
-                    x, y, z = normals[3 * tile, v], normals[3 * tile + 1, v], normals[3 * tile + 2, v]
-                    turned[out, v] = to_x * x + to_y * y + to_z * z
+        first, last = U(start[tile]), U(start[tile + ONE])
+        for b in range(U(len(shares) // num_shapes)):
+            for c in range(THREE):
+                row, own = (THREE * tile + c) * U(num_shapes), b * U(num_shapes)
+                for v in range(WIDE):
+                    work[c * WIDE + v] = shares[own] * shapes[row * WIDE + v]
+                for d in range(ONE, U(num_shapes)):
+                    for v in range(WIDE):
+                        work[c * WIDE + v] += shares[own + d] * shapes[(row + d) * WIDE + v]
+            for c in range(THREE):
+                for v in range(FOUR * WIDE):
+                    work[TO_X + v] = 0
+                for k in range(first, last):
+                    at = b * entries + U(12 * joint[k]) + FOUR * c
+                    x, y, z, shift = transforms[at], transforms[at + ONE], transforms[at + TWO], transforms[at + THREE]
+                    for v in range(WIDE):
+                        share = weights[k * WIDE + v]
+                        work[TO_X + v] += x * share
+                        work[TO_Y + v] += y * share
+                        work[TO_Z + v] += z * share
+                        work[SHIFT + v] += shift * share
+                out, normal = ((THREE * b + c) * num_tiles + tile) * WIDE, THREE * tile * WIDE
+                for v in range(WIDE):
+                    to_x, to_y, to_z = work[TO_X + v], work[TO_Y + v], work[TO_Z + v]
+                    moved = to_x * work[v] + to_y * work[WIDE + v] + to_z * work[TWO * WIDE + v]
+                    vertices[out + v] = moved + work[SHIFT + v]
+                for v in range(WIDE):
+                    to_x, to_y, to_z = work[TO_X + v], work[TO_Y + v], work[TO_Z + v]
+                    x, y, z = normals[normal + v], normals[normal + WIDE + v], normals[normal + TWO * WIDE + v]
+                    turned[out + v] = to_x * x + to_y * y + to_z * z

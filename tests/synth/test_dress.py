@@ -493,7 +493,7 @@ def test_nobody_sees_the_backs_that_are_left_out(crowd: list[Group]):
     for group in crowd:
         dressed = group.dressed
         assert not dressed.double_sided.all()
-        points, _ = screen_points(group.vertices, group.normals, group.cameras)
+        points = screen_points(group.vertices, group.normals, group.cameras)
         faces, first_face, double_sided = pack_faces(dressed, *points.shape[:2])
         mesh, size = (points.flatten(0, 1), faces, first_face), (group.cameras.height, group.cameras.width)
         some = rasterize(*mesh, *size, RasterConfig(), double_sided=double_sided).face

@@ -128,9 +128,9 @@ def shift_projection(patch: pytest.MonkeyPatch, amount_px: float = 0.5) -> None:
     original = render.screen_points
 
     def shifted(*arguments):
-        points, middle = original(*arguments)
+        points = original(*arguments)
         points[..., 0] += amount_px
-        return points, middle
+        return points
 
     patch.setattr(render, "screen_points", shifted)
 
