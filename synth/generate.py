@@ -182,8 +182,7 @@ def render_scenes(
     """Pictures and labels of scenes (B) of one outfit."""
     vertices, normals, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
     cameras = place_cameras(config, vertices, scenes)
-    size = (len(scenes), config.height, config.width)
-    background, ground, provenance = np.empty((*size, 3), np.float32), np.empty(size, np.float32), []
+    behind = []
     for k, scene in enumerate(scenes):
         view = View(
             height=config.height,
@@ -193,10 +192,8 @@ def render_scenes(
             person_position=np.zeros(3, np.float32),
             light=scene.light,
         )
-        behind = backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view)
-        background[k], ground[k] = behind.image, behind.ground
-        provenance.append(behind.provenance)
-    shaded = cast_shadow(torch.from_numpy(background), torch.from_numpy(ground), vertices, cameras)
+        behind.append(backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view))
+    shaded = cast_shadow(behind, vertices, cameras)
     drawn = draw_person(shaded, vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
     images = apply_sensor(drawn.image, [sample_sensor(rng, config.sensor) for rng in rngs], rngs)
@@ -209,7 +206,7 @@ def render_scenes(
         keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).double().numpy().round(2),
         intrinsics=cameras.intrinsics.numpy(),
         world_to_camera=cameras.world_to_camera.numpy(),
-        backgrounds=provenance,
+        backgrounds=[one.provenance for one in behind],
     )
 
 

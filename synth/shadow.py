@@ -1,6 +1,7 @@
 """The shadow that a person throws on the ground."""
 
 import functools
+from collections.abc import Sequence
 
 import numba
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synth.background import Background
 from synth.render import Cameras
 
 # A shadow's edge is soft: this many coarse rows to a picture are enough. On people who fill it a row is 3 cm high, more
@@ -21,21 +23,21 @@ F, U = np.float32, np.uint64
 njit = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
 
-def cast_shadow(background: Tensor, ground: Tensor, vertices: Tensor, cameras: Cameras) -> Tensor:
-    """Darken the ground of backgrounds (B, H, W, 3) where the person (B, 3, N) keeps light off it.
-
-    ground (B, H, W): how much of a pixel is ground. A sun gives a shadow with an edge, a closed sky a soft dark place
-    under the feet. Returns a new (B, H, W, 3).
+def cast_shadow(backgrounds: Sequence[Background], vertices: Tensor, cameras: Cameras) -> Tensor:
+    """Pictures (B, H, W, 3), linear RGB, of B backgrounds whose ground is darker where the person (B, 3, N) keeps light
+    off it. A sun gives a shadow with an edge, a closed sky a soft dark place under the feet.
     """
     mask = fallen_on(vertices, cameras)
     sun = cameras.light[:, 3:6].mean(1) * cameras.light[:, 1]
     share = (sun / (sun + cameras.light[:, 6:9].mean(1)))[:, None, None]
     kept_off = share * _blur(mask, 3) + 0.45 * (1 - share) * _blur(mask, 5, times=2)
-    if not background.is_cpu:
-        return darken(background, ground, kept_off, coarseness(cameras))
-    image = torch.empty_like(background)
-    darken_pixels(*(a.contiguous().numpy() for a in (background, ground, kept_off)), coarseness(cameras), image.numpy())
-    return image
+    images, grounds = [one.image for one in backgrounds], [one.ground for one in backgrounds]
+    if not vertices.is_cpu:
+        stacks = (torch.from_numpy(np.stack(arrays)).to(vertices.device) for arrays in (images, grounds))
+        return darken(*stacks, kept_off, coarseness(cameras))
+    shaded = torch.empty(len(images), cameras.height, cameras.width, 3)
+    darken_pixels(images, grounds, kept_off.numpy(), coarseness(cameras), shaded.numpy())
+    return shaded
 
 
 def coarseness(cameras: Cameras) -> int:
@@ -86,14 +88,16 @@ def darken(background: Tensor, ground: Tensor, kept_off: Tensor, shrink: int) ->
     return background * (1 - fine[:, : ground.shape[1], : ground.shape[2]] * ground)[..., None]
 
 
-def darken_pixels(background: NDArray, ground: NDArray, kept_off: NDArray, shrink: int, image: NDArray) -> None:
+def darken_pixels(
+    backgrounds: Sequence[NDArray], grounds: Sequence[NDArray], kept_off: NDArray, shrink: int, image: NDArray
+) -> None:
     """`darken` into image (B, H, W, 3), for a CPU: torch takes several times as long, most of it for the last axis."""
-    _, height, width = ground.shape
+    _, height, width, _ = image.shape
     _, num_rows, num_cols = kept_off.shape
     rows, columns = _between(height, num_rows, shrink), _between(width, num_cols, shrink)
     line = np.empty(num_cols, F)
-    for k in range(len(ground)):
-        flat = (a[k].reshape(-1) for a in (background, ground, kept_off))
+    for k in range(len(image)):
+        flat = (np.ascontiguousarray(a[k]).reshape(-1) for a in (backgrounds, grounds, kept_off))
         _darken(*flat, *rows, *columns, line, image[k].reshape(-1))
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from synth.anatomy import Anatomy
+from synth.background import Background
 from synth.camera import project, to_camera
 from synth.dress import Dressed, undressed
 from synth.generate import stand
@@ -340,7 +341,9 @@ def sunlit(anatomy: Anatomy, wardrobe: list[Outfit]) -> Group:
 
 def shadow(group: Group, background: Tensor, ground: Tensor, vertices: Tensor | None = None) -> Tensor:
     vertices = group.vertices if vertices is None else vertices
-    return cast_shadow(background, ground, vertices, group.cameras)
+    pairs = zip(background.numpy(), ground.numpy(), strict=True)
+    behind = [Background(image=image, ground=mask, provenance="test") for image, mask in pairs]
+    return cast_shadow(behind, vertices, group.cameras)
 
 
 def test_shadows_only_darken_and_only_the_ground(sunlit: Group):
