@@ -17,7 +17,8 @@ from torch import Tensor
 
 from synth.raster import MAX_SAMPLES_FROM_ORIGIN, SUBSAMPLE_STEPS, RasterConfig, Visibility, check_vertices
 
-LANES = 8
+LANES = 16
+COLUMNS = LANES // 2
 STEPS = SUBSAMPLE_STEPS
 HALF_STEP = STEPS // 2
 STEP_BITS = STEPS.bit_length() - 1
@@ -49,15 +50,17 @@ def rasterize_numba(
     reach_px = np.float32(MAX_SAMPLES_FROM_ORIGIN / s)
     if not _snap(points, vertices.shape[1], s, reach_px, np.float32(config.near_m), steps, inverse_depth):
         check_vertices(vertices, faces, config)
-    # A block of eight samples may reach past the end of a row. Positive floats order like their bits.
-    pitch = width * s + LANES
-    nearest, owner = np.zeros(height * s * pitch, np.float32), np.zeros(height * s * pitch, np.int32)
+    # Two rows of samples lie interleaved, and a block of eight columns may reach past their end.
+    pitch = width * s + COLUMNS
+    room = -(-height * s // 2) * 2 * pitch
+    nearest, owner = np.zeros(room, np.float32), np.zeros(room, np.int32)
+    pairs = nearest.view(np.int64)
     bits, backs, ends = nearest.view(np.int32), _flat(double_sided), first_face.tolist()
     for k in range(shape[0]):
         mesh = (steps, inverse_depth, corners, backs, ends[k], ends[k + 1])
         box = _draw(*mesh, height * s, width * s, nearest, owner)
         picture = (face[k].reshape(-1), depth[k].reshape(-1), sample[k].reshape(-1), num_covered[k].reshape(-1))
-        _resolve_and_clear(nearest, bits, owner, box, s, pitch, width, *picture)
+        _resolve_and_clear(nearest, bits, pairs, owner, box, s, pitch, width, *picture)
     face, depth, sample, num_covered = (
         torch.from_numpy(array).to(vertices.device) for array in (face, depth, sample, num_covered)
     )
@@ -91,7 +94,7 @@ def _snap(points, num_columns, supersampling, reach_px, near_m, steps, inverse_d
 @njit(cache=True, nogil=True)
 def _draw(steps, inverse_depth, faces, double_sided, first, last, num_rows, num_cols, nearest, owner):
     """Draw faces first..last - 1 and return the rows and columns of samples that they may have touched."""
-    pitch = num_cols + LANES
+    pitch = num_cols + COLUMNS
     top, bottom, left, right = num_rows, -1, num_cols, -1
     for f in range(np.uint64(first), np.uint64(last)):
         corner = f * THREE
@@ -116,6 +119,7 @@ def _draw(steps, inverse_depth, faces, double_sided, first, last, num_rows, num_
             continue
         top, bottom = min(top, first_row), max(bottom, last_row)
         left, right = min(left, first_col), max(right, last_col)
+        first_row &= -2
         x, y = first_col * STEPS + HALF_STEP, first_row * STEPS + HALF_STEP
         corners = (xa - x, ya - y, xb - x, yb - y, xc - x, yc - y)
         depths = (inverse_depth[a], inverse_depth[b], inverse_depth[c])
@@ -148,17 +152,19 @@ def _draw_face(corners, area, depths, block, is_small, face, nearest, owner):
     right_a, right_b, right_c = right_a * STEPS, right_b * STEPS, right_c * STEPS
     slope_b, slope_c = (depth_b - depth_a) / np.float32(area), (depth_c - depth_a) / np.float32(area)
     plane = (depth_a + np.float32(lowered_b) * slope_b + np.float32(lowered_c) * slope_c, slope_b, slope_c)
-    for row in range(first_row, last_row + 1):
+    down_a, down_b, down_c = down_a * STEPS, down_b * STEPS, down_c * STEPS
+    for row in range(first_row, last_row + 1, 2):
         a, b, c = edge_a, edge_b, edge_c
-        for at in range(row * pitch + first_col, row * pitch + last_col + 1, LANES):
+        for at in range(row * pitch + 2 * first_col, row * pitch + 2 * last_col + 1, LANES):
             if is_small:
                 edges = (np.int32(a), np.int32(b), np.int32(c))
                 rights = (np.int32(right_a), np.int32(right_b), np.int32(right_c))
-                _cover_eight(nearest, owner, at, edges, rights, plane, face)
+                downs = (np.int32(down_a), np.int32(down_b), np.int32(down_c))
+                _cover(nearest, owner, at, edges, rights, downs, plane, face)
             else:
-                _cover_eight(nearest, owner, at, (a, b, c), (right_a, right_b, right_c), plane, face)
-            a, b, c = a + LANES * right_a, b + LANES * right_b, c + LANES * right_c
-        edge_a, edge_b, edge_c = edge_a + down_a * STEPS, edge_b + down_b * STEPS, edge_c + down_c * STEPS
+                _cover(nearest, owner, at, (a, b, c), (right_a, right_b, right_c), (down_a, down_b, down_c), plane, face)
+            a, b, c = a + COLUMNS * right_a, b + COLUMNS * right_b, c + COLUMNS * right_c
+        edge_a, edge_b, edge_c = edge_a + 2 * down_a, edge_b + 2 * down_b, edge_c + 2 * down_c
 
 
 @njit(cache=True, nogil=True)
@@ -168,17 +174,17 @@ def _lowered(right, down):
 
 
 @intrinsic
-def _cover_eight(typing_context, nearest, owner, at, edges, rights, plane, face):
+def _cover(typing_context, nearest, owner, at, edges, rights, downs, plane, face):
     """Test eight samples of a row and write those that the face covers and is nearest at.
 
     nearest (S,) float32 inverse depth and owner (S,) int32 face of every sample; at: the first of the eight.
     edges, rights: three edge functions at the first sample and their increase from sample to sample, all int32 or
     all int64. plane: inverse depth = plane[0] + plane[1] * edges[1] + plane[2] * edges[2], float32.
     """
-    signature = types.void(nearest, owner, at, edges, rights, plane, face)
+    signature = types.void(nearest, owner, at, edges, rights, downs, plane, face)
 
     def codegen(context, builder, signature, arguments):
-        nearest, owner, at, edges, rights, plane, face = arguments
+        nearest, owner, at, edges, rights, downs, plane, face = arguments
         edge_type, float_type, face_type = (
             ir.VectorType(element, LANES)
             for element in (ir.IntType(signature.args[3].dtype.bitwidth), ir.FloatType(), ir.IntType(32))
@@ -195,11 +201,16 @@ def _cover_eight(typing_context, nearest, owner, at, edges, rights, plane, face)
             data = context.make_array(array_type)(context, builder, array).data
             return builder.bitcast(builder.gep(data, [at]), vector_type.as_pointer())
 
-        lanes = ir.Constant(edge_type, list(range(LANES)))
+        columns = ir.Constant(edge_type, [lane // 2 for lane in range(LANES)])
+        odd = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [lane % 2 for lane in range(LANES)])
+        zero = ir.Constant(edge_type, [0] * LANES)
         edge_values = [
             builder.add(
                 splat(builder.extract_value(edges, k), edge_type),
-                builder.mul(splat(builder.extract_value(rights, k), edge_type), lanes),
+                builder.add(
+                    builder.mul(splat(builder.extract_value(rights, k), edge_type), columns),
+                    builder.select(odd, splat(builder.extract_value(downs, k), edge_type), zero),
+                ),
             )
             for k in range(3)
         ]
@@ -215,8 +226,9 @@ def _cover_eight(typing_context, nearest, owner, at, edges, rights, plane, face)
         # The sign of the union is set where any of the edge functions is negative.
         union = builder.or_(builder.or_(edge_values[0], edge_values[1]), edge_values[2])
         inside = builder.icmp_signed(">=", union, ir.Constant(edge_type, [0] * LANES))
-        hit = builder.and_(inside, builder.fcmp_ordered(">", inverse_depth, old_depth))
-        builder.store(builder.select(hit, inverse_depth, old_depth), nearest_at, align=4)
+        candidate = builder.select(inside, inverse_depth, ir.Constant(float_type, [0.0] * LANES))
+        hit = builder.fcmp_ordered(">", candidate, old_depth)
+        builder.store(builder.select(hit, candidate, old_depth), nearest_at, align=4)
         builder.store(builder.select(hit, splat(face, face_type), old_owner), owner_at, align=4)
         return context.get_dummy_value()
 
@@ -224,7 +236,7 @@ def _cover_eight(typing_context, nearest, owner, at, edges, rights, plane, face)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _resolve_and_clear(nearest, bits, owner, box, s, pitch, width, face, depth, sample, num_covered):
+def _resolve_and_clear(nearest, bits, pairs, owner, box, s, pitch, width, face, depth, sample, num_covered):
     """`synth.raster.resolve` for one picture within the box of samples touched, which is emptied for the next.
 
     bits: the memory of nearest, read as int32.
@@ -236,30 +248,33 @@ def _resolve_and_clear(nearest, bits, owner, box, s, pitch, width, face, depth, 
     side, pitch = np.uint64(s), np.uint64(pitch)
     for row in range(np.uint64(top // s), np.uint64(bottom // s + 1)):
         for col in range(np.uint64(left // s), np.uint64(right // s + 1)):
-            corner = row * side * pitch + col * side
             if s == 2:
                 # Written out for the usual 2 x 2 samples: most pixels of a box show nothing, which is soon seen.
-                first, second = bits[corner], bits[corner + ONE]
-                third, fourth = bits[corner + pitch], bits[corner + pitch + ONE]
+                corner = (row * pitch + col * TWO) * TWO
+                if pairs[corner >> ONE] | pairs[(corner >> ONE) + ONE] == 0:
+                    continue
+                first, second = bits[corner], bits[corner + TWO]
+                third, fourth = bits[corner + ONE], bits[corner + THREE]
                 count = (first > 0) + (second > 0) + (third > 0) + (fourth > 0)
                 best = max(max(first, second), max(third, fourth))
                 k = 0 if first == best else 1 if second == best else 2 if third == best else 3
+                at = corner + np.uint64(k >> 1) + TWO * np.uint64(k & 1)
             else:
-                key, key_of_sample, count = 0, LAST_SAMPLE, 0
-                for line in range(side):
-                    for at in range(corner + line * pitch, corner + line * pitch + side):
-                        depth_bits = np.int64(bits[at])
-                        count += depth_bits > 0
-                        key = max(key, depth_bits << SAMPLE_BITS | key_of_sample)
-                        key_of_sample -= 1
-                k = LAST_SAMPLE - (key & LAST_SAMPLE)
+                best, k, count, number, at = 0, 0, 0, 0, np.uint64(0)
+                for line in range(row * side, row * side + side):
+                    base = (line >> ONE) * pitch * TWO + (line & ONE)
+                    for place in range(base + col * side * TWO, base + (col + ONE) * side * TWO, TWO):
+                        value = bits[place]
+                        count += value > 0
+                        if value > best:
+                            best, k, at = value, number, place
+                        number += 1
             if count:
-                at = (row * side + np.uint64(k // s)) * pitch + col * side + np.uint64(k % s)
                 pixel = row * np.uint64(width) + col
                 face[pixel] = owner[at]
                 depth[pixel] = np.float32(1) / nearest[at]
                 sample[pixel] = k
                 num_covered[pixel] = count
-    for line in range(np.uint64(top), np.uint64(bottom + 1)):
-        for at in range(line * pitch + np.uint64(left), line * pitch + np.uint64(right + 1)):
+    for line in range(np.uint64(top >> 1), np.uint64((bottom >> 1) + 1)):
+        for at in range((line * pitch + np.uint64(left)) * TWO, (line * pitch + np.uint64(right + 1)) * TWO):
             nearest[at] = 0
