@@ -14,7 +14,7 @@ from synth.colour import srgb_to_linear
 from synth.dress import Dressed
 from synth.generate import PitConfig, draw_look, place_cameras, stand
 from synth.raster import RasterConfig, rasterize
-from synth.render import Cameras, draw_person, pack_faces, screen_points
+from synth.render import Cameras, draw_person, screen_points
 from synth.scene import draw_scene
 
 BATCH = 10
@@ -80,12 +80,11 @@ def raster_alone(groups: list[Group], rounds: int) -> list[Figure]:
         config, inputs = RasterConfig(supersampling=supersampling), []
         for group in groups:
             points = screen_points(group.vertices, group.normals, group.cameras)
-            packed = pack_faces(group.dressed, BATCH, group.vertices.shape[2])
-            inputs.append((points.flatten(0, 1), *packed))
+            inputs.append((points, group.dressed.faces, group.dressed.double_sided))
 
         def draw(inputs=inputs, config=config) -> None:
-            for points, faces, first_face, double_sided in inputs:
-                rasterize(points, faces, first_face, 256, 128, config, double_sided=double_sided)
+            for points, faces, double_sided in inputs:
+                rasterize(points, faces, 256, 128, config, double_sided=double_sided)
 
         values = rates(draw, rounds, BATCH * len(groups))
         target = 2000 if supersampling == 1 else None

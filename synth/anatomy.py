@@ -184,9 +184,9 @@ def build_atlas(body: Body, surface: Surface, size: int = TEXTURE_SIZE) -> Atlas
     corner_uv = body.uv.numpy()[body.face_uv.numpy()]
     flat = np.concatenate([corner_uv * [size, -size] + [0, size], np.ones((*corner_uv.shape[:2], 1))], 2)
     triangles = torch.arange(3 * len(faces), dtype=torch.int32).reshape(-1, 3)
-    corners = torch.from_numpy(flat.reshape(-1, 3).astype(np.float32))
+    corners = torch.from_numpy(flat.reshape(1, -1, 3).astype(np.float32))
     plain = RasterConfig(supersampling=1)
-    face = rasterize(corners, triangles, torch.tensor([0, len(faces)]), size, size, plain).face[0].numpy()
+    face = rasterize(corners, triangles, size, size, plain).face[0].numpy()
     row, column = np.nonzero(face >= 0)
     chosen = face[row, column]
     weights = _barycentric(flat[chosen, :, :2], np.stack([column + 0.5, row + 0.5], 1))[:, :, None]

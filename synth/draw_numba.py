@@ -53,7 +53,7 @@ def draw_pixels(
 ) -> None:
     """Shade the covered pixels into image (B, H, W, 3) linear RGB and iuv (B, H, W, 3) uint8, both in place.
 
-    visible: what the pictures show of `dressed`, faces packed picture by picture; points (B, N, 8) as of
+    visible: what the pictures show of `dressed`; points (B, N, 8) as of
     `synth.render.screen_points`; texture (S, S, 4) linear RGB and any; towards (B, 3) unit, to the camera; light (B, 9)
     as in `synth.shade.shade`. All contiguous, float32 but for iuv.
     """
@@ -69,7 +69,7 @@ def draw_pixels(
     for b in range(batch):
         face, sample, num_covered = (a[b] for a in seen)
         _draw(
-            *(face, b * len(surface), sample, num_covered, *steps, per_pixel, share, width),
+            *(face, sample, num_covered, *steps, per_pixel, share, width),
             *(points[b].reshape(-1), faces, corner, surface, texels, len(texture), towards[b], light[b]),
             *(work, places, image[b].reshape(-1), iuv[b].reshape(-1)),
         )
@@ -77,7 +77,7 @@ def draw_pixels(
 
 @njit
 def _draw(
-    face, first, sample, num_covered, step_x, step_y, per_pixel, share, width,
+    face, sample, num_covered, step_x, step_y, per_pixel, share, width,
     points, faces, corner, surface, texture, size, towards, light,
     work, places, image, iuv,
 ):  # fmt: skip
@@ -88,9 +88,7 @@ def _draw(
     """
     for start in range(U(0), U(len(face)), U(BLOCK)):
         stop = min(start + U(BLOCK), U(len(face)))
-        count = _gather(
-            face, first, sample, step_x, step_y, per_pixel, U(width), points, faces, start, stop, work, places
-        )
+        count = _gather(face, sample, step_x, step_y, per_pixel, U(width), points, faces, start, stop, work, places)
         if count:
             _weigh(count, per_pixel, work)
             _expose(count, points, towards, light, work, places)
@@ -99,14 +97,14 @@ def _draw(
 
 
 @part
-def _gather(face, first, sample, step_x, step_y, per_pixel, width, points, faces, start, stop, work, places):
+def _gather(face, sample, step_x, step_y, per_pixel, width, points, faces, start, stop, work, places):
     """List the covered pixels from start to stop, with what `_weigh` needs of them; returns how many there are."""
     count = U(0)
     row = start // width
     col = start - row * width
     for at in range(start, stop):
         if face[at] >= 0:
-            own, place = U(face[at] - first), U(sample[at])
+            own, place = U(face[at]), U(sample[at])
             places[PIXEL + count] = at
             places[FACE + count] = own
             work[X + count] = F(col) * per_pixel + step_x[place]

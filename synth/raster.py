@@ -49,7 +49,7 @@ class Visibility:
     """What B pictures of H x W pixels show, one chosen sample per pixel: the nearest of those covered."""
 
     face: Tensor
-    """(B, H, W) int32 index into the packed faces; -1 where nothing is covered."""
+    """(B, H, W) int32 index of the face; -1 where nothing is covered."""
     depth: Tensor
     """(B, H, W) float32 metres along the camera's z at the chosen sample; inf where nothing is covered."""
     sample: Tensor
@@ -71,7 +71,7 @@ class Fragments:
     col: Tensor
     """(N,) int64."""
     face: Tensor
-    """(N,) int64 index into the packed faces."""
+    """(N,) int64 index of the face."""
     barycentric: Tensor
     """(N, 3) float32 perspective-correct weights of the face's corners at the chosen sample; >= 0, sum 1."""
     depth: Tensor
@@ -83,7 +83,6 @@ class Fragments:
 def rasterize(
     vertices: Tensor,
     faces: Tensor,
-    first_face: Tensor,
     height: int,
     width: int,
     config: RasterConfig,
@@ -92,15 +91,15 @@ def rasterize(
 ) -> Visibility:
     """Decide what every pixel of B pictures shows. With supersampling 1 this is the plain face and depth buffer.
 
-    vertices (V, 3 or more) float32 [x px, y px, depth m, whatever else], the meshes of all pictures one after another;
-    faces (F, 3) int32 indices into them; first_face (B + 1,) int64: picture b owns faces first_face[b] to first_face[b + 1] - 1.
-    The numba and pyrender rasterisers work on the CPU and copy to and from the device of `vertices`.
+    vertices (B, V, 3 or more) float32 [x px, y px, depth m, whatever else], those of one mesh as each picture sees them;
+    faces (F, 3) int32 indices into the V; double_sided (F,) bool, all by default. The numba and pyrender rasterisers
+    work on the CPU and copy to and from the device of `vertices`.
     Raises ValueError for wrong shapes or types, for an index out of range, and for a face with a corner that is
     not beyond `near_m`, not finite, or more than 2^16 samples from the picture's origin.
     """
     if height < 1 or width < 1:
         raise ValueError(f"a picture needs at least one pixel, got height {height}, width {width}")
-    _check_packing(vertices, faces, first_face)
+    _check_mesh(vertices, faces)
     if double_sided is None:
         double_sided = torch.ones(len(faces), dtype=torch.bool, device=faces.device)
     elif double_sided.shape != faces.shape[:1] or double_sided.dtype != torch.bool:
@@ -111,12 +110,12 @@ def rasterize(
         case "numba":
             from synth.raster_numba import rasterize_numba
 
-            return rasterize_numba(vertices, faces, first_face, double_sided, height, width, config)
+            return rasterize_numba(vertices, faces, double_sided, height, width, config)
         case "pyrender":
             from synth.raster_pyrender import rasterize_pyrender
 
             check_vertices(vertices, faces, config)
-            return rasterize_pyrender(vertices, faces, first_face, double_sided, height, width, config.supersampling)
+            return rasterize_pyrender(vertices, faces, double_sided, height, width, config.supersampling)
         case unknown:
             raise ValueError(f"rasterizer must be numba or pyrender, got {unknown!r}")
 
@@ -154,7 +153,7 @@ def gather_fragments(visibility: Visibility, vertices: Tensor, faces: Tensor) ->
     s = visibility.supersampling
     sub_row = torch.div(sample, s, rounding_mode="floor")
     sample_row, sample_col = row * s + sub_row, col * s + (sample - sub_row * s)
-    barycentric, depth = locate_samples(vertices, faces, face, sample_row, sample_col, s)
+    barycentric, depth = locate_samples(vertices, faces, image, face, sample_row, sample_col, s)
     coverage = num_covered.float() / (s * s)
     return Fragments(image=image, row=row, col=col, face=face, barycentric=barycentric, depth=depth, coverage=coverage)
 
@@ -168,16 +167,24 @@ def interpolate(fragments: Fragments, corner_values: Tensor) -> Tensor:
 
 
 def locate_samples(
-    vertices: Tensor, faces: Tensor, face: Tensor, sample_row: Tensor, sample_col: Tensor, supersampling: int
+    vertices: Tensor,
+    faces: Tensor,
+    image: Tensor,
+    face: Tensor,
+    sample_row: Tensor,
+    sample_col: Tensor,
+    supersampling: int,
 ) -> tuple[Tensor, Tensor]:
     """Barycentric coordinates and depth of samples on given faces.
 
-    face, sample_row, sample_col (N,) int64, rows and columns counted in samples. Returns perspective-correct weights
+    vertices and faces as given to `rasterize`; image, face, sample_row, sample_col (N,) int64, the picture, and rows and
+    columns counted in samples. Returns perspective-correct weights
     (N, 3) float32 and depth (N,) float32 metres. A sample that lies outside its face, as when the rasteriser
     snapped the vertices otherwise, is drawn to the face's border; on a face without area it takes the centroid.
     """
     # One array per corner: arrays of three corners per sample would halve the speed on a CPU.
-    corners = [corner.contiguous() for corner in faces.index_select(0, face).unbind(dim=1)]
+    corners = [corner + image * vertices.shape[1] for corner in faces.index_select(0, face).unbind(dim=1)]
+    vertices = vertices.flatten(0, 1)
     snapped = snap(vertices[:, :2], supersampling)
     center_x, center_y = (index * SUBSAMPLE_STEPS + SUBSAMPLE_STEPS // 2 for index in (sample_col, sample_row))
     xa, xb, xc = (snapped[:, 0].index_select(0, corner) - center_x for corner in corners)
@@ -203,31 +210,29 @@ def _group_by_pixel(samples: Tensor, s: int) -> Tensor:
     return blocks.transpose(2, 3).flatten(3)
 
 
-def _check_packing(vertices: Tensor, faces: Tensor, first_face: Tensor) -> None:
-    if vertices.dim() != 2 or vertices.shape[1] < 3 or vertices.dtype != torch.float32:
-        raise ValueError(f"vertices must be (V, 3 or more) float32, got {tuple(vertices.shape)} {vertices.dtype}")
+def _check_mesh(vertices: Tensor, faces: Tensor) -> None:
+    if vertices.dim() != 3 or vertices.shape[2] < 3 or vertices.dtype != torch.float32:
+        raise ValueError(f"vertices must be (B, V, 3 or more) float32, got {tuple(vertices.shape)} {vertices.dtype}")
     if faces.dim() != 2 or faces.shape[1] != 3 or faces.dtype != torch.int32:
         raise ValueError(f"faces must be (F, 3) int32, got {tuple(faces.shape)} {faces.dtype}")
-    if first_face.dim() != 1 or first_face.dtype != torch.int64 or len(first_face) == 0:
-        raise ValueError(f"first_face must be (B + 1,) int64, got {tuple(first_face.shape)} {first_face.dtype}")
-    if first_face[0] != 0 or first_face[-1] != len(faces) or (first_face.diff() < 0).any():
-        raise ValueError(f"first_face must rise from 0 to the {len(faces)} faces given, got {first_face.tolist()}")
     if len(faces):
         lowest, highest = (int(bound) for bound in faces.aminmax())
-        if lowest < 0 or highest >= len(vertices):
-            raise ValueError(f"faces must index the {len(vertices)} vertices given, got {lowest}..{highest}")
+        if lowest < 0 or highest >= vertices.shape[1]:
+            raise ValueError(f"faces must index the {vertices.shape[1]} vertices given, got {lowest}..{highest}")
 
 
 def check_vertices(vertices: Tensor, faces: Tensor, config: RasterConfig) -> None:
     """Raise ValueError, naming one, if a corner of a face does not lie where `rasterize` wants it."""
     reach_px = MAX_SAMPLES_FROM_ORIGIN / config.supersampling
-    near = (vertices[:, :2].abs() <= reach_px).all(dim=1)
-    usable = near & (vertices[:, 2] > config.near_m) & vertices[:, 2].isfinite()
-    unusable = faces[~usable[faces.long()]]
+    near = (vertices[..., :2].abs() <= reach_px).all(dim=-1)
+    usable = near & (vertices[..., 2] > config.near_m) & vertices[..., 2].isfinite()
+    unusable = torch.nonzero(~usable[:, faces.long()])
     if len(unusable):
-        x, y, z = vertices[int(unusable[0]), :3].tolist()
+        image, face, corner = unusable[0].tolist()
+        vertex = int(faces[face, corner])
+        x, y, z = vertices[image, vertex, :3].tolist()
         raise ValueError(
             f"every corner of a face must lie deeper than near_m = {config.near_m} m and within {reach_px:.0f} px "
-            f"of the origin, got vertex {int(unusable[0])} at x {x:.6g} px, y {y:.6g} px, depth {z:.6g} m; "
+            f"of the origin, got vertex {vertex} of picture {image} at x {x:.6g} px, y {y:.6g} px, depth {z:.6g} m; "
             "move the camera away or leave the mesh out"
         )

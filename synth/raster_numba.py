@@ -1,8 +1,8 @@
 """Rasteriser for one CPU core.
 
 Bodies at reID resolution have faces of a few samples each, so the cost is in starting a face, not in filling it.
-The bounding box of a face is visited a row at a time, eight samples at once: LLVM does not vectorise so short a
-loop by itself, so `_cover_eight` states it in vector IR, which LLVM lowers to what the CPU has (AVX, SSE, NEON).
+The bounding box of a face is visited two rows at a time, eight columns at once: LLVM does not vectorise so short a
+loop by itself, so `_cover_block` states it in vector IR, which LLVM lowers to what the CPU has (AVX, SSE, NEON).
 Edge functions are integers, 32-bit for small faces and 64-bit for large ones: coverage is exact. No fast-math:
 every CPU gives the same bits.
 """
@@ -17,22 +17,21 @@ from torch import Tensor
 
 from synth.raster import MAX_SAMPLES_FROM_ORIGIN, SUBSAMPLE_STEPS, RasterConfig, Visibility, check_vertices
 
-LANES = 16
-COLUMNS = LANES // 2
+COLUMNS = 8
+LANES = 2 * COLUMNS
+"""Samples of a block. In memory two rows lie interleaved: sample (row, column) at (row // 2 * pitch + column) * 2 + row % 2,
+so that a block is one stretch, and so are the 2 x 2 samples of a pixel."""
 STEPS = SUBSAMPLE_STEPS
 HALF_STEP = STEPS // 2
 STEP_BITS = STEPS.bit_length() - 1
-# The edge functions of a face this large, and eight samples beyond it, fit 32 bits.
+# The edge functions of a face this large, and a block beyond it, fit 32 bits.
 SMALL_FACE_STEPS = 64 * STEPS
-SAMPLE_BITS = 8
-LAST_SAMPLE = (1 << SAMPLE_BITS) - 1
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 def rasterize_numba(
     vertices: Tensor,
     faces: Tensor,
-    first_face: Tensor,
     double_sided: Tensor,
     height: int,
     width: int,
@@ -40,25 +39,26 @@ def rasterize_numba(
 ) -> Visibility:
     """`synth.raster.rasterize` for checked faces. Works on the CPU, returns tensors on the device of `vertices`."""
     s = config.supersampling
-    shape = (len(first_face) - 1, height, width)
+    batch, num_vertices, num_columns = vertices.shape
+    shape = (batch, height, width)
     face = np.full(shape, -1, np.int32)
     depth = np.full(shape, np.inf, np.float32)
     sample, num_covered = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     # Kernels read flat arrays: numba makes views of arrays slowly, and takes long to compile them.
     points, corners = _flat(vertices), _flat(faces)
-    steps, inverse_depth = np.empty(2 * len(vertices), np.int32), np.empty(len(vertices), np.float32)
+    steps, inverse_depth = np.empty((batch, 2 * num_vertices), np.int32), np.empty((batch, num_vertices), np.float32)
     reach_px = np.float32(MAX_SAMPLES_FROM_ORIGIN / s)
-    if not _snap(points, vertices.shape[1], s, reach_px, np.float32(config.near_m), steps, inverse_depth):
+    snapped = steps.reshape(-1), inverse_depth.reshape(-1)
+    if not _snap(points, num_columns, s, reach_px, np.float32(config.near_m), *snapped):
         check_vertices(vertices, faces, config)
-    # Two rows of samples lie interleaved, and a block of eight columns may reach past their end.
+    # A block may reach past the end of a row.
     pitch = width * s + COLUMNS
-    room = -(-height * s // 2) * 2 * pitch
-    nearest, owner = np.zeros(room, np.float32), np.zeros(room, np.int32)
-    pairs = nearest.view(np.int64)
-    bits, backs, ends = nearest.view(np.int32), _flat(double_sided), first_face.tolist()
-    for k in range(shape[0]):
-        mesh = (steps, inverse_depth, corners, backs, ends[k], ends[k + 1])
-        box = _draw(*mesh, height * s, width * s, nearest, owner)
+    num_samples, backs = 2 * pitch * -(-height * s // 2), _flat(double_sided)
+    nearest, owner = np.zeros(num_samples, np.float32), np.zeros(num_samples, np.int32)
+    # Positive floats order like their bits.
+    bits, pairs = nearest.view(np.int32), nearest.view(np.int64)
+    for k in range(batch):
+        box = _draw(steps[k], inverse_depth[k], corners, backs, height * s, width * s, nearest, owner)
         picture = (face[k].reshape(-1), depth[k].reshape(-1), sample[k].reshape(-1), num_covered[k].reshape(-1))
         _resolve_and_clear(nearest, bits, pairs, owner, box, s, pitch, width, *picture)
     face, depth, sample, num_covered = (
@@ -92,11 +92,11 @@ def _snap(points, num_columns, supersampling, reach_px, near_m, steps, inverse_d
 
 
 @njit(cache=True, nogil=True)
-def _draw(steps, inverse_depth, faces, double_sided, first, last, num_rows, num_cols, nearest, owner):
-    """Draw faces first..last - 1 and return the rows and columns of samples that they may have touched."""
+def _draw(steps, inverse_depth, faces, double_sided, num_rows, num_cols, nearest, owner):
+    """Draw the faces and return the rows and columns of samples that they may have touched."""
     pitch = num_cols + COLUMNS
     top, bottom, left, right = num_rows, -1, num_cols, -1
-    for f in range(np.uint64(first), np.uint64(last)):
+    for f in range(np.uint64(len(double_sided))):
         corner = f * THREE
         a, b, c = np.uint64(faces[corner]), np.uint64(faces[corner + ONE]), np.uint64(faces[corner + TWO])
         xa, xb, xc = steps[a * TWO], steps[b * TWO], steps[c * TWO]
@@ -153,18 +153,22 @@ def _draw_face(corners, area, depths, block, is_small, face, nearest, owner):
     slope_b, slope_c = (depth_b - depth_a) / np.float32(area), (depth_c - depth_a) / np.float32(area)
     plane = (depth_a + np.float32(lowered_b) * slope_b + np.float32(lowered_c) * slope_c, slope_b, slope_c)
     down_a, down_b, down_c = down_a * STEPS, down_b * STEPS, down_c * STEPS
-    for row in range(first_row, last_row + 1, 2):
+    # A step that is not known beforehand keeps LLVM from unrolling this loop, whose few turns are hard enough to guess.
+    start, width = first_row * pitch + 2 * first_col, 2 * (last_col - first_col)
+    while start <= last_row * pitch + 2 * first_col:
         a, b, c = edge_a, edge_b, edge_c
-        for at in range(row * pitch + 2 * first_col, row * pitch + 2 * last_col + 1, LANES):
+        for at in range(start, start + width + 1, LANES):
             if is_small:
                 edges = (np.int32(a), np.int32(b), np.int32(c))
                 rights = (np.int32(right_a), np.int32(right_b), np.int32(right_c))
                 downs = (np.int32(down_a), np.int32(down_b), np.int32(down_c))
-                _cover(nearest, owner, at, edges, rights, downs, plane, face)
+                _cover_block(nearest, owner, at, edges, rights, downs, plane, face)
             else:
-                _cover(nearest, owner, at, (a, b, c), (right_a, right_b, right_c), (down_a, down_b, down_c), plane, face)
+                rights, downs = (right_a, right_b, right_c), (down_a, down_b, down_c)
+                _cover_block(nearest, owner, at, (a, b, c), rights, downs, plane, face)
             a, b, c = a + COLUMNS * right_a, b + COLUMNS * right_b, c + COLUMNS * right_c
         edge_a, edge_b, edge_c = edge_a + 2 * down_a, edge_b + 2 * down_b, edge_c + 2 * down_c
+        start += 2 * pitch
 
 
 @njit(cache=True, nogil=True)
@@ -174,12 +178,12 @@ def _lowered(right, down):
 
 
 @intrinsic
-def _cover(typing_context, nearest, owner, at, edges, rights, downs, plane, face):
-    """Test eight samples of a row and write those that the face covers and is nearest at.
+def _cover_block(typing_context, nearest, owner, at, edges, rights, downs, plane, face):
+    """Test the samples of a block and write those that the face covers and is nearest at.
 
-    nearest (S,) float32 inverse depth and owner (S,) int32 face of every sample; at: the first of the eight.
-    edges, rights: three edge functions at the first sample and their increase from sample to sample, all int32 or
-    all int64. plane: inverse depth = plane[0] + plane[1] * edges[1] + plane[2] * edges[2], float32.
+    nearest (S,) float32 inverse depth and owner (S,) int32 face of every sample; at: the first of the block. edges,
+    rights, downs: three edge functions at the first sample and their increase from column to column and from row to row,
+    all int32 or all int64. plane: inverse depth = plane[0] + plane[1] * edges[1] + plane[2] * edges[2], float32.
     """
     signature = types.void(nearest, owner, at, edges, rights, downs, plane, face)
 
@@ -239,12 +243,11 @@ def _cover(typing_context, nearest, owner, at, edges, rights, downs, plane, face
 def _resolve_and_clear(nearest, bits, pairs, owner, box, s, pitch, width, face, depth, sample, num_covered):
     """`synth.raster.resolve` for one picture within the box of samples touched, which is emptied for the next.
 
-    bits: the memory of nearest, read as int32.
+    bits and pairs: the memory of nearest, read as int32 and as int64.
     """
     top, bottom, left, right = box
     if top > bottom:
         return
-    # A key of depth, then sample, makes the choice a maximum without branches.
     side, pitch = np.uint64(s), np.uint64(pitch)
     for row in range(np.uint64(top // s), np.uint64(bottom // s + 1)):
         for col in range(np.uint64(left // s), np.uint64(right // s + 1)):

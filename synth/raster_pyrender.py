@@ -35,7 +35,6 @@ void main() {
 def rasterize_pyrender(
     vertices: Tensor,
     faces: Tensor,
-    first_face: Tensor,
     double_sided: Tensor,
     height: int,
     width: int,
@@ -43,27 +42,25 @@ def rasterize_pyrender(
 ) -> Visibility:
     """`synth.raster.rasterize` for checked input. Returns tensors on the device of `vertices`.
 
-    Raises ImportError naming what to install without pyrender or EGL, ValueError for a picture of over 2^23 - 1 faces.
+    Raises ImportError naming what to install without pyrender or EGL, ValueError for over 2^23 - 1 faces.
     """
+    if len(faces) > MAX_FACES:
+        raise ValueError(f"pyrender numbers at most {MAX_FACES} faces, got {len(faces)}")
     vertices_cpu, faces_cpu = vertices.detach().cpu(), faces.cpu()
+    corners, backs = faces_cpu.long(), double_sided.cpu().numpy()
     size = (height * supersampling, width * supersampling)
-    face = torch.full((len(first_face) - 1, *size), -1, dtype=torch.int32)
+    face = torch.full((len(vertices), *size), -1, dtype=torch.int32)
     steps_per_picture = snap(torch.tensor([float(width), float(height)]), supersampling)
-    clip = (snap(vertices_cpu[:, :2], supersampling).double() / steps_per_picture * 2 - 1) * torch.tensor([1.0, -1.0])
-    for image, (first, last) in enumerate(zip(first_face[:-1].tolist(), first_face[1:].tolist(), strict=True)):
-        if last - first > MAX_FACES:
-            raise ValueError(f"pyrender numbers at most {MAX_FACES} faces a picture, image {image} has {last - first}")
-        if last > first:
-            corners = faces_cpu[first:last].long()
-            depth = vertices_cpu[corners, 2].double()
-            positions = torch.cat([clip[corners], 1 - 2 * depth.min() / depth[..., None]], dim=-1)
-            backs = double_sided[first:last].cpu().numpy()
-            drawn = torch.from_numpy(_draw_face_numbers(positions.float().numpy(), backs, *size))
-            face[image] = torch.where(drawn > 0, (drawn - 1) % (last - first) + first, -1)
+    clip = (snap(vertices_cpu[..., :2], supersampling).double() / steps_per_picture * 2 - 1) * torch.tensor([1.0, -1.0])
+    for image in range(len(vertices) if len(faces) else 0):
+        depth = vertices_cpu[image, corners, 2].double()
+        positions = torch.cat([clip[image, corners], 1 - 2 * depth.min() / depth[..., None]], dim=-1)
+        drawn = torch.from_numpy(_draw_face_numbers(positions.float().numpy(), backs, *size))
+        face[image] = torch.where(drawn > 0, (drawn - 1) % len(faces), -1)
     depth = torch.full(face.shape, torch.inf)
     image, row, col = torch.nonzero(face >= 0, as_tuple=True)
     _, depth[image, row, col] = locate_samples(
-        vertices_cpu, faces_cpu, face[image, row, col].long(), row, col, supersampling
+        vertices_cpu, faces_cpu, image, face[image, row, col].long(), row, col, supersampling
     )
     visibility = resolve(face, depth, supersampling)
     device = vertices.device

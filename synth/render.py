@@ -47,13 +47,11 @@ def draw_person(
     vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3 or 4) linear RGB float;
     a fourth number beside them is ignored and spares a copy.
     """
-    batch, _, num_vertices = vertices.shape
     points, towards_camera = screen_points(vertices, normals, cameras), towards_cameras(vertices, cameras)
-    faces, first_face, double_sided = pack_faces(dressed, batch, num_vertices)
     size = (cameras.height, cameras.width)
-    visible = rasterize(points.flatten(0, 1), faces, first_face, *size, config, double_sided=double_sided)
+    visible = rasterize(points, dressed.faces, *size, config, double_sided=dressed.double_sided)
     if not vertices.is_cpu:
-        fragments = gather_fragments(visible, points.flatten(0, 1), faces)
+        fragments = gather_fragments(visible, points, dressed.faces)
         return draw_fragments(background, fragments, visible.depth, points, dressed, texture, towards_camera, cameras)
     from synth.draw_numba import draw_pixels
 
@@ -76,9 +74,8 @@ def draw_fragments(
     cameras: Cameras,
 ) -> Drawn:
     """The torch twin of `draw_numba.draw_pixels`, for any device. points as of `screen_points`, towards_camera (B, 3)."""
-    own_face = fragments.face % len(dressed.faces)
-    attributes = interpolate(fragments, dressed.corner[own_face])
-    corners = dressed.faces[own_face].long() + fragments.image[:, None] * points.shape[1]
+    attributes = interpolate(fragments, dressed.corner[fragments.face])
+    corners = dressed.faces[fragments.face].long() + fragments.image[:, None] * points.shape[1]
     normal = interpolate(fragments, points[..., 4:7].flatten(0, 1)[corners])
     radiance = sample_texture(texture[..., :3], attributes[:, :2])
     image, iuv = background.clone(), background.new_zeros(background.shape, dtype=torch.uint8)
@@ -89,7 +86,7 @@ def draw_fragments(
     image[at] = torch.lerp(background[at], radiance, fragments.coverage[:, None])
     labelled = fragments.coverage >= LABELLED_COVERAGE
     uv = (attributes[:, 2:] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
-    iuv[tuple(index[labelled] for index in at)] = torch.cat([dressed.surface[own_face][:, None], uv], 1)[labelled]
+    iuv[tuple(index[labelled] for index in at)] = torch.cat([dressed.surface[fragments.face][:, None], uv], 1)[labelled]
     return Drawn(image=image, iuv=iuv, depth=depth)
 
 
@@ -125,18 +122,3 @@ def towards_cameras(vertices: Tensor, cameras: Cameras) -> Tensor:
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3:]
     eye = -(rotation.transpose(1, 2) @ translation)[:, :, 0]
     return torch.nn.functional.normalize(eye - middle, dim=1)
-
-
-def pack_faces(dressed: Dressed, batch: int, num_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The F faces of one mesh for `batch` packed copies of its vertices, as `rasterize` wants them.
-
-    Returns faces (B * F, 3) int32, first_face (B + 1,) int64 and double_sided (B * F,) bool.
-    """
-    faces = dressed.faces
-    offset = torch.arange(batch, dtype=torch.int32, device=faces.device)[:, None, None] * num_vertices
-    packed = (faces.to(torch.int32)[None] + offset).reshape(-1, 3)
-    return (
-        packed,
-        torch.arange(batch + 1, device=faces.device) * len(faces),
-        dressed.double_sided.expand(batch, -1).flatten(),
-    )

@@ -19,7 +19,7 @@ from synth.motion import Gait, aligned_pose, gait_pose
 from synth.outfit import Accessory, Hair, Outfit
 from synth.raster import RasterConfig, rasterize
 from synth.reach import ROW_M
-from synth.render import pack_faces, screen_points
+from synth.render import screen_points
 
 MARKERS = NUM_JOINTS + NUM_FACE_KEYPOINTS
 # As in test_surface: the 7 parts of SMPL's 24 joints.
@@ -494,10 +494,9 @@ def test_nobody_sees_the_backs_that_are_left_out(crowd: list[Group]):
         dressed = group.dressed
         assert not dressed.double_sided.all()
         points = screen_points(group.vertices, group.normals, group.cameras)
-        faces, first_face, double_sided = pack_faces(dressed, *points.shape[:2])
-        mesh, size = (points.flatten(0, 1), faces, first_face), (group.cameras.height, group.cameras.width)
-        some = rasterize(*mesh, *size, RasterConfig(), double_sided=double_sided).face
-        every = rasterize(*mesh, *size, RasterConfig()).face
+        size = group.cameras.height, group.cameras.width
+        some = rasterize(points, dressed.faces, *size, RasterConfig(), double_sided=dressed.double_sided).face
+        every = rasterize(points, dressed.faces, *size, RasterConfig()).face
         shares.append(((every != some).sum() / (every >= 0).sum()).item())
     assert np.mean(shares) < 0.001 and max(shares) < 0.003
 

@@ -15,8 +15,8 @@ PLAIN = RasterConfig(supersampling=1)
 def picture(vertices, faces, config: RasterConfig = PLAIN, height: int = HEIGHT, width: int = WIDTH) -> Visibility:
     """One picture of one mesh."""
     faces = torch.as_tensor(np.asarray(faces), dtype=torch.int32).reshape(-1, 3)
-    vertices = torch.as_tensor(np.asarray(vertices), dtype=torch.float32).reshape(-1, 3)
-    return rasterize(vertices, faces, torch.tensor([0, len(faces)]), height, width, config)
+    vertices = torch.as_tensor(np.asarray(vertices), dtype=torch.float32).reshape(1, -1, 3)
+    return rasterize(vertices, faces, height, width, config)
 
 
 def oracle(vertices: np.ndarray, faces: np.ndarray, height: int, width: int, s: int = 1):
@@ -118,9 +118,9 @@ def test_faces_of_a_plane_share_no_sample_and_miss_none(step: float, jitter: flo
     vertices = torch.tensor(np.concatenate([xy, np.full((*x.shape, 1), 2.0)], -1).reshape(-1, 3), dtype=torch.float32)
     a = (np.arange(x.shape[0] - 1)[:, None] * x.shape[1] + np.arange(x.shape[1] - 1)).ravel()
     b, c, d = a + 1, a + x.shape[1], a + x.shape[1] + 1
-    faces = torch.tensor(np.concatenate([np.stack([a, b, c], 1), np.stack([d, b, c], 1)]), dtype=torch.int32)
+    faces = torch.tensor(np.concatenate([np.stack([a, b, c], 1), np.stack([d, b, c], 1)]))
     # Every face in a picture of its own, so that none can hide another.
-    alone = rasterize(vertices, faces, torch.arange(len(faces) + 1), HEIGHT, WIDTH, PLAIN)
+    alone = rasterize(vertices[faces], torch.tensor([[0, 1, 2]]).int(), HEIGHT, WIDTH, PLAIN)
     assert (alone.num_covered.sum(0) == 1).all()
 
 
@@ -149,10 +149,10 @@ def test_both_sides_are_drawn() -> None:
 @pytest.mark.parametrize("rasterizer", ["numba", "pyrender"])
 def test_backs_are_left_out_where_told(rasterizer: str) -> None:
     vertices, faces = (torch.from_numpy(np.array(a)) for a in sphere(3))
-    faces, whole, config = faces.int(), torch.tensor([0, len(faces)]), RasterConfig(rasterizer=rasterizer)
+    faces, config = faces.int(), RasterConfig(rasterizer=rasterizer)
 
     def drawn(faces: Tensor, double_sided: Tensor | None) -> Visibility:
-        return rasterize(vertices, faces, whole, HEIGHT, WIDTH, config, double_sided=double_sided)
+        return rasterize(vertices[None], faces, HEIGHT, WIDTH, config, double_sided=double_sided)
 
     none, both = torch.zeros(len(faces), dtype=torch.bool), drawn(faces, None)
     assert torch.equal(drawn(faces, none).face, both.face), "nobody sees a ball from within"
@@ -174,8 +174,8 @@ def test_fragments_lie_where_their_ray_meets_the_plane(s: int) -> None:
     points = rays * (distance / (rays @ normal))[:, None]
     center = np.array([WIDTH / 2, HEIGHT / 2])
     projected = np.concatenate([points[:, :2] / points[:, 2:] * focal + center, points[:, 2:]], 1)
-    vertices, faces = torch.tensor(projected, dtype=torch.float32), torch.tensor([[0, 1, 2], [0, 2, 3]]).int()
-    visible = rasterize(vertices, faces, torch.tensor([0, 2]), HEIGHT, WIDTH, RasterConfig(supersampling=s))
+    vertices, faces = torch.tensor(projected, dtype=torch.float32)[None], torch.tensor([[0, 1, 2], [0, 2, 3]]).int()
+    visible = rasterize(vertices, faces, HEIGHT, WIDTH, RasterConfig(supersampling=s))
     fragments = gather_fragments(visible, vertices, faces)
     corner_points = torch.tensor(points, dtype=torch.float32)[faces.long()]
     got = interpolate(fragments, corner_points[fragments.face]).numpy()
@@ -197,15 +197,15 @@ def test_fragments_lie_where_their_ray_meets_the_plane(s: int) -> None:
 def test_values_may_jump_between_faces() -> None:
     vertices, faces = quad(5, 5, 25, 25)
     vertices, faces = torch.tensor(vertices), torch.tensor(faces).int()
-    fragments = gather_fragments(picture(vertices, faces), vertices, faces)
+    fragments = gather_fragments(picture(vertices, faces), vertices[None], faces)
     corner_values = torch.tensor([[[1.0]] * 3, [[7.0]] * 3])
     got = interpolate(fragments, corner_values[fragments.face])[:, 0]
     torch.testing.assert_close(got, torch.where(fragments.face == 0, 1.0, 7.0))
 
 
 def test_fragments_are_the_covered_pixels_in_order() -> None:
-    vertices, faces, first_face = pack([sphere(2), soup("tiny", 0)])
-    visible = rasterize(vertices, faces, first_face, HEIGHT, WIDTH, RasterConfig(supersampling=2))
+    vertices, faces = views(sphere(2)[0]), torch.as_tensor(sphere(2)[1]).int()
+    visible = rasterize(vertices, faces, HEIGHT, WIDTH, RasterConfig(supersampling=2))
     fragments = gather_fragments(visible, vertices, faces)
     at = torch.nonzero(visible.face >= 0)
     assert torch.equal(torch.stack([fragments.image, fragments.row, fragments.col], 1), at)
@@ -251,31 +251,23 @@ def test_resolve_takes_the_nearest_sample_and_of_equals_the_first() -> None:
     assert resolved.num_covered.tolist() == [[[2, 4]]]
 
 
-def pack(meshes: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Meshes one after another, as `rasterize` takes them."""
-    num_vertices = np.cumsum([0] + [len(vertices) for vertices, _ in meshes])
-    faces = [np.asarray(faces).reshape(-1, 3) + start for (_, faces), start in zip(meshes, num_vertices, strict=False)]
-    return (
-        torch.tensor(np.concatenate([vertices for vertices, _ in meshes])),
-        torch.tensor(np.concatenate(faces)).int(),
-        torch.tensor(np.cumsum([0] + [len(part) for part in faces])),
-    )
+def views(vertices: np.ndarray) -> Tensor:
+    """The mesh as five pictures see it: as it is, nearer, aside, turned over, and not at all. (5, V, 3)."""
+    moves = [((1, 1, 1), (0, 0, 0)), ((1, 1, 0.5), (0, 0, 0)), ((1, 1, 1), (9.3, -4.2, 1)), ((-1, 1, 1), (WIDTH, 0, 0))]
+    seen = [vertices * scale + shift for scale, shift in [*moves, ((1, 1, 1), (900, 0, 0))]]
+    return torch.tensor(np.stack(seen), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("s", [1, 2])
-def test_batched_equals_single(s: int) -> None:
-    nothing = np.zeros((0, 3), np.float32), np.zeros((0, 3), int)
-    meshes = [soup("huge", 0), nothing, sphere(3), soup("tiny", 1), sphere(1)]
-    vertices, faces, first_face = pack(meshes)
-    config = RasterConfig(supersampling=s)
-    batch = rasterize(vertices, faces, first_face, HEIGHT, WIDTH, config)
-    for image, mesh in enumerate(meshes):
-        single = picture(*mesh, config)
-        own_face = torch.where(batch.face[image] >= 0, batch.face[image] - first_face[image], -1)
-        assert torch.equal(own_face, single.face[0])
-        assert torch.equal(batch.depth[image], single.depth[0])
-        assert torch.equal(batch.sample[image], single.sample[0])
-        assert torch.equal(batch.num_covered[image], single.num_covered[0])
+@pytest.mark.parametrize("mesh", [soup("middle", 0), soup("tiny", 1), sphere(3)])
+def test_batched_equals_single(mesh: tuple[np.ndarray, np.ndarray], s: int) -> None:
+    vertices, faces, config = views(mesh[0]), torch.as_tensor(mesh[1]).int(), RasterConfig(supersampling=s)
+    batch = rasterize(vertices, faces, HEIGHT, WIDTH, config)
+    for image in range(5):
+        single = picture(vertices[image], faces, config)
+        for name in ("face", "depth", "sample", "num_covered"):
+            assert torch.equal(getattr(batch, name)[image], getattr(single, name)[0])
+    assert (batch.face[:4] >= 0).any((1, 2)).all() and (batch.face[4] == -1).all()
 
 
 @pytest.mark.parametrize(
@@ -287,21 +279,21 @@ def test_nothing_to_see(vertices: list, faces: list) -> None:
     visible = picture(vertices, faces, RasterConfig(supersampling=2))
     assert (visible.face == -1).all() and torch.isinf(visible.depth).all()
     assert (visible.num_covered == 0).all() and (visible.sample == 0).all()
-    vertices = torch.tensor(vertices, dtype=torch.float32).reshape(-1, 3)
+    vertices = torch.tensor(vertices, dtype=torch.float32).reshape(1, -1, 3)
     fragments = gather_fragments(visible, vertices, torch.tensor(faces, dtype=torch.int32).reshape(-1, 3))
     assert fragments.barycentric.shape == (0, 3) and len(fragments.coverage) == 0
 
 
 def test_empty_batch() -> None:
-    visible = rasterize(torch.zeros(0, 3), torch.zeros(0, 3).int(), torch.tensor([0]), HEIGHT, WIDTH, PLAIN)
+    visible = rasterize(torch.zeros(0, 3, 3), torch.tensor([[0, 1, 2]]).int(), HEIGHT, WIDTH, PLAIN)
     assert visible.face.shape == (0, HEIGHT, WIDTH)
 
 
 def test_sample_outside_its_face_is_drawn_to_the_border() -> None:
-    vertices = torch.tensor([[2.0, 2.0, 1.0], [6.0, 2.0, 1.0], [2.0, 6.0, 1.0]])
+    vertices = torch.tensor([[[2.0, 2.0, 1.0], [6.0, 2.0, 1.0], [2.0, 6.0, 1.0]]])
     faces = torch.tensor([[0, 1, 2], [0, 1, 1]]).int()
     zero = torch.tensor([0, 0])
-    weights, depth = locate_samples(vertices, faces, torch.tensor([0, 1]), zero + 3, zero + 1, 1)
+    weights, depth = locate_samples(vertices, faces, zero, torch.tensor([0, 1]), zero + 3, zero + 1, 1)
     torch.testing.assert_close(weights, torch.tensor([[2 / 3, 0, 1 / 3], [1 / 3, 1 / 3, 1 / 3]]))
     torch.testing.assert_close(depth, torch.ones(2))
 
@@ -310,7 +302,7 @@ def test_sample_outside_its_face_is_drawn_to_the_border() -> None:
 def test_corner_without_a_usable_depth_is_refused(depth: float) -> None:
     vertices, faces = quad(5, 5, 25, 25)
     vertices[2] = (25, 25, depth)
-    with pytest.raises(ValueError, match="vertex 2 at x 25 px, y 25 px, depth"):
+    with pytest.raises(ValueError, match="vertex 2 of picture 0 at x 25 px, y 25 px, depth"):
         picture(vertices, faces, RasterConfig(near_m=0.1))
 
 
@@ -330,13 +322,11 @@ def test_vertex_of_no_face_may_lie_anywhere() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vertices": torch.ones(3, 3).double()}, "vertices must be"),
+        ({"vertices": torch.ones(1, 3, 3).double()}, "vertices must be"),
+        ({"vertices": torch.ones(3, 3)}, "vertices must be"),
         ({"faces": torch.tensor([[0, 1, 2]])}, "faces must be"),
         ({"faces": torch.tensor([[0, 1, 3]]).int()}, "index the 3 vertices given, got 0..3"),
         ({"faces": torch.tensor([[0, 1, -1]]).int()}, "index the 3 vertices given, got -1..1"),
-        ({"first_face": torch.tensor([0, 1]).int()}, "first_face must be"),
-        ({"first_face": torch.tensor([0, 2])}, "rise from 0 to the 1 faces"),
-        ({"first_face": torch.tensor([0, 1, 0, 1])}, "rise from 0 to the 1 faces"),
         ({"double_sided": torch.ones(2, dtype=torch.bool)}, r"double_sided must be \(1,\) bool"),
         ({"height": 0}, "at least one pixel"),
         ({"config": RasterConfig(rasterizer="opengl")}, "rasterizer must be"),
@@ -344,9 +334,8 @@ def test_vertex_of_no_face_may_lie_anywhere() -> None:
 )
 def test_bad_input_is_refused(changes: dict, message: str) -> None:
     good = {
-        "vertices": torch.ones(3, 3),
+        "vertices": torch.ones(1, 3, 3),
         "faces": torch.tensor([[0, 1, 2]]).int(),
-        "first_face": torch.tensor([0, 1]),
         "height": HEIGHT,
         "width": WIDTH,
         "config": PLAIN,

@@ -22,7 +22,6 @@ from synth.render import (
     Drawn,
     draw_fragments,
     draw_person,
-    pack_faces,
     screen_points,
     screen_points_twin,
     towards_cameras,
@@ -47,10 +46,9 @@ def twin(group: Group, background: Tensor, config: RasterConfig) -> Drawn:
     """`draw_person` by way of fragments and torch."""
     cameras = group.cameras
     points = screen_points(group.vertices, group.normals, cameras)
-    flat, size = points.flatten(0, 1), (cameras.height, cameras.width)
-    faces, first_face, double_sided = pack_faces(group.dressed, *points.shape[:2])
-    visible = rasterize(flat, faces, first_face, *size, config, double_sided=double_sided)
-    fragments = gather_fragments(visible, flat, faces)
+    faces, size = group.dressed.faces, (cameras.height, cameras.width)
+    visible = rasterize(points, faces, *size, config, double_sided=group.dressed.double_sided)
+    fragments = gather_fragments(visible, points, faces)
     towards = towards_cameras(group.vertices, cameras)
     return draw_fragments(background, fragments, visible.depth, points, group.dressed, group.texture, towards, cameras)
 
@@ -383,9 +381,9 @@ def test_shadows_of_vertices_cover_what_those_of_faces_do(crowd: list[Group], ti
         )
         fallen = to_camera(group.vertices, cameras.world_to_camera @ shadow_matrix(cameras.light[:, :3]))
         fallen[:, 2].clamp_(min=0.3)
-        points = project(fallen, cameras.intrinsics).transpose(1, 2).reshape(-1, 3)
-        packed = pack_faces(group.dressed, len(fallen), fallen.shape[2])[:2]
-        faces = rasterize(points, *packed, cameras.height, cameras.width, RasterConfig(supersampling=1)).face >= 0
+        points = project(fallen, cameras.intrinsics).transpose(1, 2)
+        size = cameras.height, cameras.width
+        faces = rasterize(points, group.dressed.faces, *size, RasterConfig(supersampling=1)).face >= 0
         coarse = torch.nn.functional.avg_pool2d(faces[:, None].float(), coarseness(cameras))[:, 0]
         ours.append(fallen_on(group.vertices, cameras).flatten(1))
         theirs.append(coarse.flatten(1))
