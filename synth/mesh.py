@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.anatomy import Anatomy
+from synth.mesh_numba import sort_faces
 
 # Corner attributes of one face corner: texture u, v, then surface u, v.
 NUM_CORNER = 4
@@ -74,15 +75,12 @@ def cut(mesh: Mesh, field: NDArray[np.float32], seen: NDArray[np.bool_] | None =
     """
     if len(mesh.ends):
         raise ValueError("a piece can be cut once: join it first")
-    value = field.take(mesh.faces.T)
-    inside = value > 0
-    num_inside = inside.sum(0, dtype=np.int8)
-    if seen is not None:
-        num_inside *= seen.take(mesh.faces.T).any(0)
+    num_inside, least = np.empty(len(mesh.faces), np.int8), np.empty(len(mesh.faces), np.float32)
+    sort_faces(mesh.faces.reshape(-1), field, np.ones(len(field), bool) if seen is None else seen, num_inside, least)
     whole, crossed = np.flatnonzero(num_inside == 3), np.flatnonzero(num_inside % 3)
     # In a crossed face one vertex is alone on its side. It comes first, and 0 lies on the two edges that leave it.
     single = num_inside[crossed] == 1
-    turned = (np.argmax(inside[:, crossed] == single, 0) + [[0], [1], [2]]) % 3
+    turned = (np.argmax((field[mesh.faces[crossed].T] > 0) == single, 0) + [[0], [1], [2]]) % 3
     vertex, corner = mesh.faces[crossed, turned], mesh.corner[crossed, turned]
     edges = np.minimum(vertex[0], vertex[1:]).astype(np.int64) * len(field) + np.maximum(vertex[0], vertex[1:])
     edge, new = np.unique(edges, return_inverse=True)
@@ -99,7 +97,7 @@ def cut(mesh: Mesh, field: NDArray[np.float32], seen: NDArray[np.bool_] | None =
         faces=_stacked(mesh.faces.take(whole, 0), [vertex[rows][:, chosen] for chosen, rows in parts]),
         corner=_stacked(mesh.corner.take(whole, 0), [corner[rows][:, chosen] for chosen, rows in parts]),
         surface=mesh.surface[source],
-        double_sided=(mesh.double_sided | (value.min(0) < SEEN_INSIDE_M))[source],
+        double_sided=(mesh.double_sided | (least < SEEN_INSIDE_M))[source],
         ends=ends,
         share=low / (low - high),
     )
