@@ -8,7 +8,6 @@ at vertices to cut cloth and at texels to paint it, so both edges coincide.
 import functools
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from scipy import ndimage
 
 from synth.body import Body, load_body
 from synth.densepose import load_densepose_surface
+from synth.kernel import kernel
 from synth.raster import RasterConfig, rasterize
 from synth.reach import Reach, measure_reach
 from synth.surface import Surface, build_surface
@@ -157,7 +157,7 @@ def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> N
     return normals
 
 
-@numba.njit(cache=True)
+@kernel
 def _add_normals(vertices, faces, normals):
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]

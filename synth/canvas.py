@@ -5,12 +5,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from synth.anatomy import ANKLE, HEAD, HIP, Anatomy, Points
 from synth.garment import arm_polar, hair_field, is_front, leg_polar, trunk_polar
+from synth.kernel import kernel
 from synth.palette import Rgb
 
 Colours = NDArray[np.float32]
@@ -112,7 +112,7 @@ def lay(colour: Colours, canvas: Canvas, alpha: NDArray[np.float32], dye: Dye) -
     _lay(colour, canvas.index, alpha, first, second, dye.mix, dye.light)
 
 
-@numba.njit(cache=True)
+@kernel
 def _lay(colour, index, alpha, first, second, mix, light):
     for i in range(len(index)):
         if alpha[i] > 0:
@@ -129,7 +129,7 @@ def develop(colour: Colours, fill: NDArray[np.int32]) -> NDArray[np.uint8]:
     return square
 
 
-@numba.njit(cache=True)
+@kernel
 def _develop(colour, fill, square):
     for i in range(len(fill)):
         texel = fill[i]

@@ -2,12 +2,12 @@
 
 import functools
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from synth.colour import linear_to_srgb
+from synth.kernel import kernel, larger, smaller
 
 # Steps of linear light: where sRGB is steepest, at black, five of them to a code.
 STEPS = 16383
@@ -29,13 +29,13 @@ def _codes() -> NDArray[np.uint8]:
     return (linear_to_srgb(torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)) * 255 + 0.5).to(torch.uint8).numpy()
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _look_up(linear, codes, levels, out):
     """levels: scratch, uint16, for a stretch of values: in two short loops each, LLVM vectorises the first."""
     steps, half, zero = np.float32(STEPS), np.float32(0.5), np.float32(0)
     for start in range(0, len(linear), len(levels)):
-        here, count = np.uint64(start), np.uint64(min(len(levels), len(linear) - start))
+        here, count = np.uint64(start), np.uint64(smaller(len(levels), len(linear) - start))
         for i in range(count):
-            levels[i] = min(max(linear[here + i] * steps + half, zero), steps)
+            levels[i] = smaller(larger(linear[here + i] * steps + half, zero), steps)
         for i in range(count):
             out[here + i] = codes[levels[i]]

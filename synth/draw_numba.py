@@ -8,7 +8,6 @@ by side, do nothing else, so that the processor reads far ahead; those that reck
 LLVM turns into vector instructions.
 """
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -16,6 +15,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from synth.dress import Dressed
+from synth.kernel import kernel, larger, part, smaller
 from synth.labels import LABELLED_COVERAGE
 from synth.raster import SUBSAMPLE_STEPS, Visibility
 from synth.shade import GROUND_ALBEDO, RIM, WRAP
@@ -35,10 +35,6 @@ PIXEL, FACE, CORNERS = (U(k * BLOCK) for k in (0, 1, 2))
 """Rows of places: pixel in the picture, face in the mesh; where the face's three vertices begin."""
 NEXT, OTHER = U(BLOCK), U(2 * BLOCK)
 """From row to row."""
-
-njit = numba.njit(cache=True, nogil=True, error_model="numpy")
-# Called by other kernels only: without an entrance from Python they compile faster.
-part = numba.njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def draw_pixels(
@@ -75,7 +71,7 @@ def draw_pixels(
         )
 
 
-@njit
+@kernel
 def _draw(
     face, sample, num_covered, step_x, step_y, per_pixel, share, width,
     points, faces, corner, surface, texture, size, towards, light,
@@ -87,7 +83,7 @@ def _draw(
     share: of a pixel, what one sample covers. work and places are room to work in.
     """
     for start in range(U(0), U(len(face)), U(BLOCK)):
-        stop = min(start + U(BLOCK), U(len(face)))
+        stop = smaller(start + U(BLOCK), U(len(face)))
         count = _gather(face, sample, step_x, step_y, per_pixel, U(width), points, faces, start, stop, work, places)
         if count:
             _weigh(count, per_pixel, work)
@@ -141,9 +137,9 @@ def _weigh(count, per_pixel, work):
         flat = 1.0 if area == 0 else 0.0
         # w / z, with the three divisions multiplied out.
         z0, z1, z2 = D(work[FIRST + OTHER + k]), D(work[SECOND + OTHER + k]), D(work[THIRD + OTHER + k])
-        w0 = max(sign * w0, flat) * (z1 * z2)
-        w1 = max(sign * w1, flat) * (z0 * z2)
-        w2 = max(sign * w2, flat) * (z0 * z1)
+        w0 = larger(sign * w0, flat) * (z1 * z2)
+        w1 = larger(sign * w1, flat) * (z0 * z2)
+        w2 = larger(sign * w2, flat) * (z0 * z1)
         whole = 1 / (w0 + w1 + w2)
         work[WEIGHTS + k], work[WEIGHTS + NEXT + k], work[WEIGHTS + OTHER + k] = (
             F(w0 * whole),
@@ -167,7 +163,7 @@ def _expose(count, points, towards, light, work, places):
         facing, sunward = x * to_x + y * to_y + z * to_z, x * sun_x + y * sun_y + z * sun_z
         sign = F(-1) if facing < 0 else F(1)
         rim = F(RIM) + F(1 - RIM) * (sign * facing)
-        work[SUNLIT + k] = max((sign * sunward + F(WRAP)) / F(1 + WRAP), ZERO)
+        work[SUNLIT + k] = larger((sign * sunward + F(WRAP)) / F(1 + WRAP), ZERO)
         work[FROM_SKY + k] = rim * (HALF + HALF * (sign * y))
         work[FROM_GROUND + k] = rim * (HALF - HALF * (sign * y))
 
@@ -183,13 +179,13 @@ def _look_up(count, corner, texture, size, work, places):
         work[THIRD + k], work[THIRD + NEXT + k] = u, v
         work[SECOND + k], work[SECOND + NEXT + k] = surface_u, surface_v
     for k in range(count):
-        x = min(max(work[THIRD + k] * side - HALF, ZERO), last)
-        y = min(max(side - work[THIRD + NEXT + k] * side - HALF, ZERO), last)
-        column, row = min(N(x), span - N(2)), min(N(y), span - N(2))
+        x = smaller(larger(work[THIRD + k] * side - HALF, ZERO), last)
+        y = smaller(larger(side - work[THIRD + NEXT + k] * side - HALF, ZERO), last)
+        column, row = smaller(N(x), span - N(2)), smaller(N(y), span - N(2))
         places[CORNERS + k] = (row * span + column) * N(4)
         work[THIRD + k], work[THIRD + NEXT + k] = x - F(column), y - F(row)
-        work[SECOND + k] = min(max(work[SECOND + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
-        work[SECOND + NEXT + k] = min(max(work[SECOND + NEXT + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
+        work[SECOND + k] = smaller(larger(work[SECOND + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
+        work[SECOND + NEXT + k] = smaller(larger(work[SECOND + NEXT + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
     for k in range(count):
         at, below = U(places[CORNERS + k]), U(places[CORNERS + k]) + U(size) * FOUR
         right, down = work[THIRD + k], work[THIRD + NEXT + k]

@@ -1,12 +1,13 @@
 """Where each face of a mesh lies to the edge that it is to be cut along, for one CPU core."""
 
-import numba
 import numpy as np
+
+from synth.kernel import kernel
 
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
-@numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True)
+@kernel
 def sort_faces(faces, field, seen, num_inside, least):
     """Fill num_inside (F,) int8, corners where field (N,) float32 is > 0, and least (F,) float32, its least at a corner.
 

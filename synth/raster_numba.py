@@ -10,11 +10,12 @@ every CPU gives the same bits.
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synth.kernel import kernel, larger, part, smaller
 from synth.raster import MAX_SAMPLES_FROM_ORIGIN, SUBSAMPLE_STEPS, RasterConfig, Visibility, check_vertices
 
 COLUMNS = 8
@@ -71,7 +72,7 @@ def _flat(values: Tensor) -> NDArray:
     return np.ascontiguousarray(values.detach().cpu().numpy()).reshape(-1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _snap(points, num_columns, supersampling, reach_px, near_m, steps, inverse_depth):
     """Fill steps (2 V,) int32 and inverse depths (V,) float32, 1/m, of points (V * num_columns,).
 
@@ -91,7 +92,7 @@ def _snap(points, num_columns, supersampling, reach_px, near_m, steps, inverse_d
     return all_usable
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _draw(steps, inverse_depth, faces, double_sided, num_rows, num_cols, nearest, owner):
     """Draw the faces and return the rows and columns of samples that they may have touched."""
     pitch = num_cols + COLUMNS
@@ -101,15 +102,15 @@ def _draw(steps, inverse_depth, faces, double_sided, num_rows, num_cols, nearest
         a, b, c = np.uint64(faces[corner]), np.uint64(faces[corner + ONE]), np.uint64(faces[corner + TWO])
         xa, xb, xc = steps[a * TWO], steps[b * TWO], steps[c * TWO]
         ya, yb, yc = steps[a * TWO + ONE], steps[b * TWO + ONE], steps[c * TWO + ONE]
-        x_min, x_max = min(xa, min(xb, xc)), max(xa, max(xb, xc))
-        y_min, y_max = min(ya, min(yb, yc)), max(ya, max(yb, yc))
+        x_min, x_max = smaller(xa, smaller(xb, xc)), larger(xa, larger(xb, xc))
+        y_min, y_max = smaller(ya, smaller(yb, yc)), larger(ya, larger(yb, yc))
         first_col, last_col = (
-            max((x_min + HALF_STEP - 1) >> STEP_BITS, 0),
-            min((x_max - HALF_STEP) >> STEP_BITS, num_cols - 1),
+            larger((x_min + HALF_STEP - 1) >> STEP_BITS, 0),
+            smaller((x_max - HALF_STEP) >> STEP_BITS, num_cols - 1),
         )
         first_row, last_row = (
-            max((y_min + HALF_STEP - 1) >> STEP_BITS, 0),
-            min((y_max - HALF_STEP) >> STEP_BITS, num_rows - 1),
+            larger((y_min + HALF_STEP - 1) >> STEP_BITS, 0),
+            smaller((y_max - HALF_STEP) >> STEP_BITS, num_rows - 1),
         )
         # Rows count downwards: counter-clockwise is where this area is negative.
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
@@ -117,19 +118,19 @@ def _draw(steps, inverse_depth, faces, double_sided, num_rows, num_cols, nearest
         # One test for all reasons: the processor guesses a single branch better than three.
         if (first_col > last_col) | (first_row > last_row) | unseen:
             continue
-        top, bottom = min(top, first_row), max(bottom, last_row)
-        left, right = min(left, first_col), max(right, last_col)
+        top, bottom = smaller(top, first_row), larger(bottom, last_row)
+        left, right = smaller(left, first_col), larger(right, last_col)
         first_row &= -2
         x, y = first_col * STEPS + HALF_STEP, first_row * STEPS + HALF_STEP
         corners = (xa - x, ya - y, xb - x, yb - y, xc - x, yc - y)
         depths = (inverse_depth[a], inverse_depth[b], inverse_depth[c])
         block = (first_row, last_row, first_col, last_col, pitch)
-        is_small = max(x_max - x_min, y_max - y_min) <= SMALL_FACE_STEPS
+        is_small = larger(x_max - x_min, y_max - y_min) <= SMALL_FACE_STEPS
         _draw_face(corners, area, depths, block, is_small, np.int32(f), nearest, owner)
     return top, bottom, left, right
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@part(forceinline=True)
 def _draw_face(corners, area, depths, block, is_small, face, nearest, owner):
     """Draw one face. corners: its vertices in steps from the block's first sample; area: twice its own, signed, not 0;
     depths: the corners' inverse depths.
@@ -171,7 +172,7 @@ def _draw_face(corners, area, depths, block, is_small, face, nearest, owner):
         start += 2 * pitch
 
 
-@njit(cache=True, nogil=True)
+@part
 def _lowered(right, down):
     """0 for an edge with the interior to its right, or below it if horizontal; 1 for the others."""
     return 1 - ((right > 0) | ((right == 0) & (down > 0)))
@@ -239,7 +240,7 @@ def _cover_block(typing_context, nearest, owner, at, edges, rights, downs, plane
     return signature, codegen
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _resolve_and_clear(nearest, bits, pairs, owner, box, s, pitch, width, face, depth, sample, num_covered):
     """`synth.raster.resolve` for one picture within the box of samples touched, which is emptied for the next.
 
@@ -259,7 +260,7 @@ def _resolve_and_clear(nearest, bits, pairs, owner, box, s, pitch, width, face, 
                 first, second = bits[corner], bits[corner + TWO]
                 third, fourth = bits[corner + ONE], bits[corner + THREE]
                 count = (first > 0) + (second > 0) + (third > 0) + (fourth > 0)
-                best = max(max(first, second), max(third, fourth))
+                best = larger(larger(first, second), larger(third, fourth))
                 k = 0 if first == best else 1 if second == best else 2 if third == best else 3
                 at = corner + np.uint64(k >> 1) + TWO * np.uint64(k & 1)
             else:

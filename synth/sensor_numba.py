@@ -7,17 +7,16 @@ are what a compiler makes fastest, and flat arrays with unsigned indices compile
 
 import math
 
-import numba
 import numpy as np
+
+from synth.kernel import kernel, larger, smaller
 
 TONE_CODES = 8192
 """Linear light is cut into so many levels before the tone curve: a fifth of an 8-bit step in the darkest tones."""
 F, U = np.float32, np.uint64
 
-njit = numba.njit(cache=True, fastmath=True, error_model="numpy", no_cfunc_wrapper=True)
 
-
-@njit
+@kernel(fastmath=True)
 def blur(source, height, step, rows, columns, line, out):
     """Symmetric blur of source (H W step,), `step` values per pixel, into out; beyond its ends a line goes on as it ended.
 
@@ -32,7 +31,7 @@ def blur(source, height, step, rows, columns, line, out):
         for x in range(U(length)):
             line[margin + x] = rows[0] * source[here + x]
         for k in range(1, len(rows)):
-            above, below, weight = U(max(row - k, 0) * length), U(min(row + k, height - 1) * length), rows[k]
+            above, below, weight = U(larger(row - k, 0) * length), U(smaller(row + k, height - 1) * length), rows[k]
             for x in range(U(length)):
                 line[margin + x] += weight * (source[above + x] + source[below + x])
         for x in range(margin):
@@ -42,13 +41,13 @@ def blur(source, height, step, rows, columns, line, out):
             out[here + x] = columns[0] * line[margin + x]
         for k in range(1, len(columns)):
             # The bound is never met, but without it LLVM tests for overlaps once for all k, in vain, and drops vectors.
-            reach, weight = U(min(step * k, widest)), columns[k]
+            reach, weight = U(smaller(step * k, widest)), columns[k]
             left, right = margin - reach, margin + reach
             for x in range(U(length)):
                 out[here + x] += weight * (line[left + x] + line[right + x])
 
 
-@njit
+@kernel(fastmath=True)
 def resample(source, height, rows, columns, line, out):
     """Apply bands of diagonals to source (3 H W,), into out.
 
@@ -64,7 +63,7 @@ def resample(source, height, rows, columns, line, out):
         here = U(row * length)
         for x in range(U(length)):
             line[margin + x] = out[here + x] = 0
-        for k in range(max(0, reach - row), min(2 * reach + 1, height + reach - row)):
+        for k in range(larger(0, reach - row), smaller(2 * reach + 1, height + reach - row)):
             weight, other = rows[k * height + row], U((row + k - reach) * length)
             for x in range(U(length)):
                 line[margin + x] += weight * source[other + x]
@@ -74,7 +73,7 @@ def resample(source, height, rows, columns, line, out):
                 out[here + x] += columns[diagonal + x] * line[first + x]
 
 
-@njit
+@kernel(fastmath=True)
 def add_noise(picture, codes, quantiles, shot, read, line):
     """picture (3 H W,) += sqrt(shot * picture + read) * deviate, in place.
 
@@ -86,10 +85,10 @@ def add_noise(picture, codes, quantiles, shot, read, line):
             line[x] = quantiles[codes[here + x]]
         for x in range(U(len(shot))):
             light = picture[here + x]
-            picture[here + x] = light + math.sqrt(shot[x] * max(light, F(0)) + read[x]) * line[x]
+            picture[here + x] = light + math.sqrt(shot[x] * larger(light, F(0)) + read[x]) * line[x]
 
 
-@njit
+@kernel(fastmath=True)
 def encode(picture, tones, veil, levels, green):
     """Linear picture (3 H W,) to the nearest of tones (TONE_CODES,), in place; green (H W,) is filled with that channel.
 
@@ -99,14 +98,14 @@ def encode(picture, tones, veil, levels, green):
     for start in range(0, len(picture), len(levels)):
         here = U(start)
         for x in range(U(len(levels))):
-            levels[x] = min(max((picture[here + x] + veil) * top + F(0.5), F(0)), top)
+            levels[x] = smaller(larger((picture[here + x] + veil) * top + F(0.5), F(0)), top)
         for x in range(U(len(levels))):
             picture[here + x] = tones[levels[x]]
     for pixel in range(U(len(green))):
         green[pixel] = picture[U(3) * pixel + U(1)]
 
 
-@njit
+@kernel(fastmath=True)
 def sharpen(picture, green, blurred, strength, rims, out):
     """out (3 H W,) uint8 = picture (3 H W,) + strength * (green - blurred), (H W,) both, for every channel.
 
@@ -121,4 +120,4 @@ def sharpen(picture, green, blurred, strength, rims, out):
         first *= U(3)
         for x in range(U(3) * width):
             value = picture[first + x] + rims[x] + rims[x + U(1)] + rims[x + U(2)] + F(0.5)
-            out[first + x] = min(max(value, F(0)), F(255))
+            out[first + x] = smaller(larger(value, F(0)), F(255))

@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from synth.background import Background
+from synth.kernel import kernel, larger
 from synth.render import Cameras
 
 # A shadow's edge is soft: this many coarse rows to a picture are enough. On people who fill it a row is 3 cm high, more
@@ -19,8 +19,6 @@ COARSE_ROWS = 64
 NEAR_M = 0.3
 
 F, U = np.float32, np.uint64
-
-njit = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
 
 def cast_shadow(backgrounds: Sequence[Background], vertices: Tensor, cameras: Cameras) -> Tensor:
@@ -111,7 +109,7 @@ def _between(
     return first, np.minimum(first + 1, num_coarse - 1), (place - first).astype(F)
 
 
-@njit
+@kernel
 def _darken(background, ground, kept_off, above, below, down, left, right, across, line, image):
     """One picture of `darken_pixels`, all arrays flat: rows and columns as from `_between`, line scratch."""
     width, num_cols = U(len(left)), U(len(line))
@@ -119,7 +117,7 @@ def _darken(background, ground, kept_off, above, below, down, left, right, acros
         upper, lower, deepest = U(above[row]) * num_cols, U(below[row]) * num_cols, F(0)
         for k in range(num_cols):
             line[k] = kept_off[upper + k] + down[row] * (kept_off[lower + k] - kept_off[upper + k])
-            deepest = max(deepest, line[k])
+            deepest = larger(deepest, line[k])
         for col in range(width):
             pixel, light = row * width + col, F(1)
             if deepest > 0:

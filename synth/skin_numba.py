@@ -4,11 +4,12 @@ import functools
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from synth.kernel import kernel
 
 # As many vertices at once as stay in the first-level cache with all that is known of them.
 TILE = 64
@@ -88,7 +89,7 @@ def _tiled(*parts: Tensor) -> NDArray[np.float32]:
     return tiles
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _chain(pose, rest, parents, rotations, transforms, joints):
     """`synth.skin.pose_joints` into its last three arguments, all joints in rows; parents (J,) into 1 + J transforms."""
     for j in range(len(rest)):
@@ -119,7 +120,7 @@ def _chain(pose, rest, parents, rotations, transforms, joints):
             joints[j, r], transforms[own, r, 3] = place, moved
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@kernel(fastmath={"contract"})
 def _skin(shapes, normals, start, joint, weights, shares, transforms, num_shapes, num_joints, work, vertices, turned):
     """`synth.skin.skin_vertices` of `Tiles` into its last two arguments, (B, 3, T, TILE); all arrays are flat.
 

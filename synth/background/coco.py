@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from pycocotools.coco import COCO
 
 from synth.background.view import Background, View
 from synth.colour import srgb_to_linear
+from synth.kernel import kernel
 
 MIN_CROP_PX = 96
 """Least height of a crop in its image: below it, enlarging shows."""
@@ -213,12 +213,12 @@ def _boxes(bboxes: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[
     return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)], axis=1).astype(np.int32)
 
 
-@numba.njit(cache=True)
+@kernel
 def _crop_width(height, aspect):
     return max(int(round(height * aspect)), 1)
 
 
-@numba.njit(cache=True)
+@kernel
 def _largest_crop(boxes, height, width, aspect):
     """Rows of the largest crop that touches none of the boxes (M, 4), 0 if there is none.
 

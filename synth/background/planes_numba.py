@@ -4,11 +4,13 @@ All planes of all modes run through the same few loops, whose coefficients are l
 vectorised loop compiles in a fraction of the time of one per mode, and a factor of zero costs next to nothing.
 """
 
+import functools
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from synth.kernel import kernel, larger, part, smaller
 
 # These are compiled into the kernel, whose cache on disk only follows this file.
 BITS = 8
@@ -24,10 +26,9 @@ STAINS = 0.23
 """Tiles of large stains per tile of a pattern."""
 
 
-njit = numba.njit(cache=True, fastmath=True, error_model="numpy", no_cfunc_wrapper=True)
-# Called by other kernels only. Without an entrance from Python they compile faster; always inlined, they round alike
-# whether just compiled or loaded from numba's cache, which fastmath alone does not promise.
-part = numba.njit(cache=True, fastmath=True, error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+# Always inlined, parts round alike whether just compiled or loaded from numba's cache, which fastmath alone does not
+# promise.
+inlined = functools.partial(part, fastmath=True, forceinline=True)
 F, N, U = np.float32, np.int32, np.uint64
 
 # Scratch is cut into rows of one array: with known distances between them LLVM vectorises without asking what overlaps.
@@ -48,12 +49,12 @@ def scratch() -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint6
     return np.empty(9 * LANE, np.float32), np.zeros(6 * LANE, np.uint32), np.empty(2 * LANE, np.uint64)
 
 
-@part
+@inlined
 def _unit(value):
-    return min(max(value, F(0)), F(1))
+    return smaller(larger(value, F(0)), F(1))
 
 
-@part
+@inlined
 def _locate(s, k, h, y, first, last, work):
     """Fill u, v (metres) and the rectangle's coverage for a run; returns the mip level that suits it, 0 to 6."""
     # The footprint of the run's middle pixel, how metres change with x and y, is good enough for all of it.
@@ -65,31 +66,31 @@ def _locate(s, k, h, y, first, last, work):
     bv = av * x + h[k, 1, 1] * y + h[k, 1, 2]
     bw = aw * x + h[k, 2, 1] * y + h[k, 2, 2]
     half = 0.5 * N(last - first)
-    w = max(aw * half + bw, 1e-4)
+    w = larger(aw * half + bw, 1e-4)
     u = (au * half + bu) / w
     v = (av * half + bv) / w
     ux = (au - u * aw) / w
     uy = (h[k, 0, 1] - u * h[k, 2, 1]) / w
     vx = (av - v * aw) / w
     vy = (h[k, 1, 1] - v * h[k, 2, 1]) / w
-    edge_u = F(1 / max(math.sqrt(ux * ux + uy * uy) * s.soft, s.edge_m))
-    edge_v = F(1 / max(math.sqrt(vx * vx + vy * vy) * s.soft, s.edge_m))
+    edge_u = F(1 / larger(math.sqrt(ux * ux + uy * uy) * s.soft, s.edge_m))
+    edge_v = F(1 / larger(math.sqrt(vx * vx + vy * vy) * s.soft, s.edge_m))
     for i in range(first, last):
         step = F(N(i - first))
-        depth = F(1) / max(F(aw) * step + F(bw), F(1e-5))
+        depth = F(1) / larger(F(aw) * step + F(bw), F(1e-5))
         u_m = (F(au) * step + F(bu)) * depth
         v_m = (F(av) * step + F(bv)) * depth
         work[LATERAL + i] = u_m
         work[UPWARD + i] = v_m
-        inside = _unit(min(u_m - s.u0, s.u1 - u_m) * edge_u + F(0.5))
-        inside *= _unit(min(v_m - s.v0, s.v1 - v_m) * edge_v + F(0.5))
+        inside = _unit(smaller(u_m - s.u0, s.u1 - u_m) * edge_u + F(0.5))
+        inside *= _unit(smaller(v_m - s.v0, s.v1 - v_m) * edge_v + F(0.5))
         work[COVER + i] = s.opacity * inside
     # The geometric mean of the footprint's sides: grazing ground blurs less than its depth alone would ask for.
-    area = max((ux * ux + vx * vx) * (uy * uy + vy * vy), 1e-20)
-    return min(max(0.25 * math.log2(area) + BITS + s.lod, 0.0), NUM_LEVELS - 1.001)
+    area = larger((ux * ux + vx * vx) * (uy * uy + vy * vy), 1e-20)
+    return smaller(larger(0.25 * math.log2(area) + BITS + s.lod, 0.0), NUM_LEVELS - 1.001)
 
 
-@part
+@inlined
 def _sample(texels, start, bits, scale, shift_u, shift_v, weight, target, first, last, work, at, pairs):
     """Blend a pattern at u * scale + shift_u, v * scale + shift_v (tiles) into a row of `at` by weight / 256.
 
@@ -132,7 +133,7 @@ def _sample(texels, start, bits, scale, shift_u, shift_v, weight, target, first,
         at[target + i] = code | (code >> BY_24)
 
 
-@part
+@inlined
 def _shade(s, first, last, work, at):
     """Add what a plane shows in a run to the row, through what is still clear."""
     one = F(1)
@@ -156,23 +157,23 @@ def _shade(s, first, last, work, at):
         work[ON_GROUND + i] += s.grounded * weight
         low = one - _unit((v - s.v0) * F(2.5))
         weight *= (one - s.grime * low * low) * (one + stained * (stain - F(UNIT)))
-        front = math.sqrt(max(one - square, zero))
-        sun = max(s.sun + s.sun_side * side + s.sun_height * height + s.sun_front * front, zero) * sunlit
+        front = math.sqrt(larger(one - square, zero))
+        sun = larger(s.sun + s.sun_side * side + s.sun_height * height + s.sun_front * front, zero) * sunlit
         sky = s.sky + s.sky_height * height + s.sky_front * front
-        red = max(plain + per_code * F(code & 255), zero)
-        green = max(plain + per_code * F((code >> 8) & 255), zero)
-        blue = max(plain + per_code * F((code >> 16) & 255), zero)
+        red = larger(plain + per_code * F(code & 255), zero)
+        green = larger(plain + per_code * F((code >> 8) & 255), zero)
+        blue = larger(plain + per_code * F((code >> 16) & 255), zero)
         work[RED + i] += weight * red * (s.direct_r * sun + s.diffuse_r * sky + s.steady_r)
         work[GREEN + i] += weight * green * (s.direct_g * sun + s.diffuse_g * sky + s.steady_g)
         work[BLUE + i] += weight * blue * (s.direct_b * sun + s.diffuse_b * sky + s.steady_b)
 
 
-@part
+@inlined
 def _texture(s, lod, texels, offsets, first, last, work, at, pairs):
     """Fill the pattern and the stains of a run on surface s."""
     # A short transition between levels: most rows need one of them only.
     finest = int(lod)
-    blend = int(256 * min(max((lod - finest - 0.35) / 0.3, 0.0), 1.0))
+    blend = int(256 * smaller(larger((lod - finest - 0.35) / 0.3, 0.0), 1.0))
     for layer in range(3):
         # The pattern, its next level, and stains; one call for all, as each would compile on its own.
         level = finest + layer
@@ -184,7 +185,7 @@ def _texture(s, lod, texels, offsets, first, last, work, at, pairs):
         scale = s.per_tile
         target = PATTERN
         if layer == 2:
-            level = max(finest - 2 + blend // 256, 2)
+            level = larger(finest - 2 + blend // 256, 2)
             material = 0
             amount = s.macro
             scale *= F(STAINS)
@@ -208,7 +209,7 @@ def _texture(s, lod, texels, offsets, first, last, work, at, pairs):
             )
 
 
-@part
+@inlined
 def _span(bounds, k, y, low, high):
     """First and one-past-last of the columns low to high of row y within the bounds of plane k."""
     first = float(low)
@@ -216,15 +217,15 @@ def _span(bounds, k, y, low, high):
     for line in range(3, 8):
         bound = bounds[k, line, 0] * y + bounds[k, line, 1]
         if bounds[k, line, 2] > 0:
-            first = max(first, bound - 0.5)
+            first = larger(first, bound - 0.5)
         else:
-            last = min(last, bound + 1.5)
+            last = smaller(last, bound + 1.5)
     if first < last:
         return U(first), U(last)
     return U(0), U(0)
 
 
-@njit
+@kernel(fastmath=True)
 def draw_surfaces(surfaces, bounds, backdrop, texels, offsets, work, at, pairs, width, image, ground):
     """Fill image (3 H W,) and ground (H W,), float32, of `width` <= LANE columns, from surfaces (P,), front to back.
 

@@ -3,11 +3,10 @@
 import enum
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-njit = numba.njit(cache=True, fastmath=True, error_model="numpy", no_cfunc_wrapper=True)
+from synth.kernel import kernel
 
 
 class Mode(enum.IntEnum):
@@ -87,7 +86,7 @@ MODE_FACTORS = _mode_factors()
 BUSH = int(Mode.BUSH)
 
 
-@njit
+@kernel(fastmath=True)
 def place_planes(planes, projection, bounds):
     """Fill bounds (P, 8, 3) from planes (P, 27) and projection (3, 4), world to pixels.
 
@@ -140,7 +139,7 @@ def place_planes(planes, projection, bounds):
             g[3 + line, 2] = a
 
 
-@njit
+@kernel(fastmath=True)
 def light_planes(planes, camera, light, factors, surfaces):
     """Fill surfaces (P, 38), rows of SURFACE_DTYPE, from planes (P, 27), camera (3,) and light (9,).
 
