@@ -4,8 +4,8 @@ The torch twin in `synth.render` does the same in separate steps, runs on any de
 kernel with; on a CPU it takes about ten times as long, as each step handles a few numbers per pixel.
 
 Pixels are drawn a block at a time, in short loops. Those that read vertices, corners and texels, in fours that lie side
-by side, do nothing else, so that the processor reads far ahead; those that reckon read and write rows of numbers, which
-LLVM turns into vector instructions.
+by side, do little else, and an earlier loop has asked for what they read: waiting for memory would take longer than all
+the rest. Those that reckon read and write rows of numbers, which LLVM turns into vector instructions.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from synth.dress import Dressed
-from synth.kernel import kernel, larger, part, smaller
+from synth.kernel import kernel, larger, part, prefetch, smaller
 from synth.labels import LABELLED_COVERAGE
 from synth.raster import SUBSAMPLE_STEPS, Visibility
 from synth.shade import GROUND_ALBEDO, RIM, WRAP
@@ -26,8 +26,9 @@ ONE, TWO, THREE, FOUR, EIGHT, TWELVE = U(1), U(2), U(3), U(4), U(8), U(12)
 HALF, ZERO, LAST_CODE = F(0.5), F(0), F(255)
 
 # Rows of one array, of known distance, so that LLVM need not ask what overlaps.
-BLOCK = 512
-"""Pixels at a time: what is known of them stays in the first-level cache."""
+BLOCK = 528
+"""Pixels at a time: what is known of them stays in the first-level cache. Not a power of two, for whose multiples that
+cache has only a few places."""
 X, Y, WEIGHTS, SUNLIT, FROM_SKY, FROM_GROUND = (U(k * BLOCK) for k in (0, 1, 2, 5, 6, 7))
 """Rows of numbers: place of the sample in steps; weights of the corners; light that falls on it. Then room for more."""
 FIRST, SECOND, THIRD = (U(k * BLOCK) for k in (8, 11, 14))
@@ -84,7 +85,9 @@ def _draw(
     """
     for start in range(U(0), U(len(face)), U(BLOCK)):
         stop = smaller(start + U(BLOCK), U(len(face)))
-        count = _gather(face, sample, step_x, step_y, per_pixel, U(width), points, faces, start, stop, work, places)
+        count = _gather(
+            face, sample, step_x, step_y, per_pixel, U(width), points, faces, corner, start, stop, work, places
+        )
         if count:
             _weigh(count, per_pixel, work)
             _expose(count, points, towards, light, work, places)
@@ -93,7 +96,7 @@ def _draw(
 
 
 @part
-def _gather(face, sample, step_x, step_y, per_pixel, width, points, faces, start, stop, work, places):
+def _gather(face, sample, step_x, step_y, per_pixel, width, points, faces, corner, start, stop, work, places):
     """List the covered pixels from start to stop, with what `_weigh` needs of them; returns how many there are."""
     count = U(0)
     row = start // width
@@ -101,22 +104,29 @@ def _gather(face, sample, step_x, step_y, per_pixel, width, points, faces, start
     for at in range(start, stop):
         if face[at] >= 0:
             own, place = U(face[at]), U(sample[at])
-            places[PIXEL + count] = at
-            places[FACE + count] = own
+            places[PIXEL + count], places[FACE + count] = at, own
             work[X + count] = F(col) * per_pixel + step_x[place]
             work[Y + count] = F(row) * per_pixel + step_y[place]
-            for k in range(THREE):
-                vertex = U(faces[own * THREE + k]) * EIGHT
-                places[CORNERS + k * NEXT + count] = vertex
-                row_of = FIRST + k * (THREE * NEXT) + count
-                work[row_of] = points[vertex]
-                work[row_of + NEXT] = points[vertex + ONE]
-                work[row_of + OTHER] = points[vertex + TWO]
+            prefetch(faces, own * THREE)
+            prefetch(corner, own * TWELVE)
+            prefetch(corner, own * TWELVE + EIGHT)
             count += ONE
         col += ONE
         if col == width:
             col = U(0)
             row += ONE
+    for k in range(count):
+        own = U(places[FACE + k]) * THREE
+        for c in range(THREE):
+            vertex = U(faces[own + c]) * EIGHT
+            places[CORNERS + c * NEXT + k] = vertex
+            prefetch(points, vertex)
+    for k in range(count):
+        for c in range(THREE):
+            vertex, row_of = U(places[CORNERS + c * NEXT + k]), FIRST + c * (THREE * NEXT) + k
+            work[row_of] = points[vertex]
+            work[row_of + NEXT] = points[vertex + ONE]
+            work[row_of + OTHER] = points[vertex + TWO]
     return count
 
 
@@ -186,6 +196,9 @@ def _look_up(count, corner, texture, size, work, places):
         work[THIRD + k], work[THIRD + NEXT + k] = x - F(column), y - F(row)
         work[SECOND + k] = smaller(larger(work[SECOND + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
         work[SECOND + NEXT + k] = smaller(larger(work[SECOND + NEXT + k] * LAST_CODE + HALF, ZERO), LAST_CODE)
+    for k in range(count):
+        prefetch(texture, U(places[CORNERS + k]))
+        prefetch(texture, U(places[CORNERS + k]) + U(size) * FOUR)
     for k in range(count):
         at, below = U(places[CORNERS + k]), U(places[CORNERS + k]) + U(size) * FOUR
         right, down = work[THIRD + k], work[THIRD + NEXT + k]
