@@ -14,7 +14,6 @@ from shards.sheet import draw_sheet
 from shards.writer import atomic_file
 from synth.background import CocoBackgrounds, ProceduralBackgrounds
 from synth.body import Body, load_body
-from synth.export import export_person
 from synth.generate import PitConfig, PitShards, Sources, render_group
 from synth.motion_files import MotionLibrary
 from synth.texture_files import TextureFolder
@@ -195,6 +194,9 @@ class ExportPerson:
 
     def run(self) -> int:
         """Returns the exit code."""
+        # trimesh takes most of a second to import, in every worker of the other commands too.
+        from synth.export import export_person
+
         export_person(self.config, self.index, self.sources.open(self.config), self.out)
         num_bytes = self.out.stat().st_size
         if self.json:

@@ -7,18 +7,20 @@ at vertices to cut cloth and at texels to paint it, so both edges coincide.
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from synth.body import Body, load_body
-from synth.densepose import load_densepose_surface
 from synth.kernel import kernel
 from synth.raster import RasterConfig, rasterize
 from synth.reach import Reach, measure_reach
-from synth.surface import Surface, build_surface
+
+if TYPE_CHECKING:
+    # What measures a body imports a good part of scipy, which takes a while; whoever only starts workers does not need it.
+    from synth.surface import Surface
 
 TEXTURE_SIZE = 256
 PADDING_TEXELS = 4
@@ -65,7 +67,7 @@ class Anatomy:
     """
 
     body: Body
-    surface: Surface
+    surface: "Surface"
     joints: NDArray[np.float32]
     vertices: Points
     atlas: Atlas
@@ -89,6 +91,9 @@ def anatomy_of(spec: str) -> Anatomy:
 
 def build_anatomy(body: Body) -> Anatomy:
     """Measure a body. Raises what `build_surface` and `load_densepose_surface` raise."""
+    from synth.densepose import load_densepose_surface
+    from synth.surface import build_surface
+
     surface = build_surface(body) if body.densepose is None else load_densepose_surface(body, body.densepose)
     joints = body.rest_joints().numpy()
     vertices = _vertex_points(body, surface)
@@ -171,15 +176,17 @@ def _add_normals(vertices, faces, normals):
             normals[c, k] += twice_area
 
 
-def _vertex_points(body: Body, surface: Surface) -> Points:
+def _vertex_points(body: Body, surface: "Surface") -> Points:
     faces, vertices = body.faces.numpy().astype(np.int32), body.template.numpy()
     label = np.zeros(len(vertices), np.uint8)
     label[faces.ravel()] = np.repeat(surface.surface, 3)
     return Points(position=vertices, normal=vertex_normals(vertices, faces), surface=label)
 
 
-def build_atlas(body: Body, surface: Surface, size: int = TEXTURE_SIZE) -> Atlas:
+def build_atlas(body: Body, surface: "Surface", size: int = TEXTURE_SIZE) -> Atlas:
     """Rasterise the body's uv triangles into a (size, size) square of texels."""
+    from scipy import ndimage
+
     faces, vertices = body.faces.numpy().astype(np.int32), body.template.numpy()
     corner_uv = body.uv.numpy()[body.face_uv.numpy()]
     flat = np.concatenate([corner_uv * [size, -size] + [0, size], np.ones((*corner_uv.shape[:2], 1))], 2)
@@ -231,7 +238,7 @@ def _texel_size(corner: NDArray, flat: NDArray) -> NDArray[np.float32]:
     return np.sqrt(area / np.maximum(texels, 1e-9)).astype(np.float32)
 
 
-def _charts(body: Body, surface: Surface) -> NDArray[np.int32]:
+def _charts(body: Body, surface: "Surface") -> NDArray[np.int32]:
     """Connected pieces (F,) of faces that share an edge in the atlas and in the surface chart, and one surface label."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse import csr_matrix
 
 ROW_M = 0.02
@@ -57,6 +56,8 @@ class Reach:
 
 def measure_reach(points: NDArray, *, hull: bool, mid_line: bool) -> Reach:
     """Reach of points (N, 3) = (along, first, second across) about an axis through their cross-sections' middles."""
+    from scipy import ndimage
+
     start = float(points[:, 0].min())
     row = ((points[:, 0] - start) / ROW_M + 0.5).astype(int)
     num_rows = row.max() + 1
