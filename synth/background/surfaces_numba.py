@@ -148,7 +148,8 @@ def light_planes(planes, camera, light, factors, surfaces):
     for k in range(len(planes)):
         size = towards = facing = along = up = 0.0
         for i in range(3):
-            a, b = (i + 1) % 3, (i + 2) % 3
+            a = (i + 1) % 3
+            b = (i + 2) % 3
             normal = planes[k, U_AXIS + a] * planes[k, V_AXIS + b] - planes[k, U_AXIS + b] * planes[k, V_AXIS + a]
             size += normal * normal
             towards += (camera[i] - planes[k, ORIGIN + i]) * normal
@@ -162,12 +163,15 @@ def light_planes(planes, camera, light, factors, surfaces):
         up = 0.5 + 0.5 * up / length
         for i in range(SAME):
             surfaces[k, i] = planes[k, EXTENT + i]
-        blur, tile_m, mode = planes[k, BLUR], planes[k, TILE], int(planes[k, MODE])
+        blur = planes[k, BLUR]
+        tile_m = planes[k, TILE]
+        mode = int(planes[k, MODE])
         surfaces[k, SOFT] = 1 + blur
         surfaces[k, LOD] = blur - math.log2(tile_m)
         surfaces[k, PER_TILE] = 1 / tile_m
         for i in range(2):
-            low, high = planes[k, EXTENT + 2 * i], planes[k, EXTENT + 2 * i + 1]
+            low = planes[k, EXTENT + 2 * i]
+            high = planes[k, EXTENT + 2 * i + 1]
             # From -1 to 1 along u, from 0 to 1 along v.
             span = (2 - i) / (high - low)
             surfaces[k, SIDE + 2 * i] = -low * span - (1 - i)
@@ -181,7 +185,8 @@ def light_planes(planes, camera, light, factors, surfaces):
             surfaces[k, ALPHA] += 255 * surfaces[k, ALPHA + 1]
             surfaces[k, ALPHA + 1] = 0
         for i in range(3):
-            sun, sky = light[3 + i], light[6 + i]
+            sun = light[3 + i]
+            sky = light[6 + i]
             behind_glass = planes[k, TINT + i] * planes[k, GLOW]
             albedo = planes[k, TINT + i] - behind_glass
             surfaces[k, DIRECT + i] = albedo * sun
