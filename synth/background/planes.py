@@ -16,7 +16,7 @@ from synth.background.planes_numba import LANE, draw_surfaces, scratch
 from synth.background.surfaces_numba import (
     MODE_FACTORS,
     NUM_NUMBERS,
-    PLANE_DTYPE,
+    PLANE_NUMBERS,
     SURFACE_DTYPE,
     Mode,
     light_planes,
@@ -79,11 +79,11 @@ def draw_planes(
             (*origin, *u_axis, *v_axis, *tint, tile_m, *extent, *shift, *rest)
             for origin, u_axis, v_axis, tint, tile_m, extent, shift, *rest in planes
         ]
-    ).reshape(-1, PLANE_DTYPE.itemsize // 8)
+    ).reshape(-1, PLANE_NUMBERS)
     projection = np.asarray(view.intrinsics, np.float64) @ np.asarray(view.world_to_camera, np.float64)[:3]
     light = np.concatenate([view.light.sun_direction, view.light.sun_rgb, view.light.sky_rgb], dtype=np.float64)
     numbers = np.empty((len(planes), NUM_NUMBERS), np.float32)
-    light_planes(records, view.camera_position, light, MODE_FACTORS, numbers)
+    light_planes(records.reshape(-1), view.camera_position, light, MODE_FACTORS.reshape(-1), numbers.reshape(-1))
     surfaces = numbers.view(SURFACE_DTYPE)[:, 0]
     strips = []
     for left in range(0, view.width, LANE):

@@ -52,8 +52,8 @@ DETAIL, SOFT, LOD, PER_TILE, SIDE, ALPHA, SUN, DIRECT, DIFFUSE, STEADY = (
     SURFACE_DTYPE.fields[name][1] // 4
     for name in ("detail", "soft", "lod", "per_tile", "side", "alpha", "sun", "direct_r", "diffuse_r", "steady_r")
 )
-NUM_NUMBERS = SURFACE_DTYPE.itemsize // 4
-"""Numbers of a surface."""
+PLANE_NUMBERS, NUM_NUMBERS = PLANE_DTYPE.itemsize // 8, SURFACE_DTYPE.itemsize // 4
+"""Numbers of a plane, and of a surface."""
 SAME = BLUR - EXTENT
 """So many columns of a surface are those of its plane from EXTENT on."""
 
@@ -143,18 +143,23 @@ def place_planes(planes, projection, bounds):
 def light_planes(planes, camera, light, factors, surfaces):
     """Fill surfaces (P, 38), rows of SURFACE_DTYPE, from planes (P, 27), camera (3,) and light (9,).
 
-    light: sun direction, sun RGB, sky RGB; factors: MODE_FACTORS.
+    light: sun direction, sun RGB, sky RGB; factors: MODE_FACTORS; all flat.
     """
-    for k in range(len(planes)):
+    for k in range(len(planes) // PLANE_NUMBERS):
+        own = k * PLANE_NUMBERS
+        out = k * NUM_NUMBERS
         size = towards = facing = along = up = 0.0
         for i in range(3):
             a = (i + 1) % 3
             b = (i + 2) % 3
-            normal = planes[k, U_AXIS + a] * planes[k, V_AXIS + b] - planes[k, U_AXIS + b] * planes[k, V_AXIS + a]
+            normal = (
+                planes[own + U_AXIS + a] * planes[own + V_AXIS + b]
+                - planes[own + U_AXIS + b] * planes[own + V_AXIS + a]
+            )
             size += normal * normal
-            towards += (camera[i] - planes[k, ORIGIN + i]) * normal
+            towards += (camera[i] - planes[own + ORIGIN + i]) * normal
             facing += normal * light[i]
-            along += planes[k, U_AXIS + i] * light[i]
+            along += planes[own + U_AXIS + i] * light[i]
             if i == 1:
                 up = normal
         # The side that the camera sees.
@@ -162,34 +167,35 @@ def light_planes(planes, camera, light, factors, surfaces):
         facing /= length
         up = 0.5 + 0.5 * up / length
         for i in range(SAME):
-            surfaces[k, i] = planes[k, EXTENT + i]
-        blur = planes[k, BLUR]
-        tile_m = planes[k, TILE]
-        mode = int(planes[k, MODE])
-        surfaces[k, SOFT] = 1 + blur
-        surfaces[k, LOD] = blur - math.log2(tile_m)
-        surfaces[k, PER_TILE] = 1 / tile_m
+            surfaces[out + i] = planes[own + EXTENT + i]
+        blur = planes[own + BLUR]
+        tile_m = planes[own + TILE]
+        mode = int(planes[own + MODE])
+        surfaces[out + SOFT] = 1 + blur
+        surfaces[out + LOD] = blur - math.log2(tile_m)
+        surfaces[out + PER_TILE] = 1 / tile_m
         for i in range(2):
-            low = planes[k, EXTENT + 2 * i]
-            high = planes[k, EXTENT + 2 * i + 1]
+            low = planes[own + EXTENT + 2 * i]
+            high = planes[own + EXTENT + 2 * i + 1]
             # From -1 to 1 along u, from 0 to 1 along v.
             span = (2 - i) / (high - low)
-            surfaces[k, SIDE + 2 * i] = -low * span - (1 - i)
-            surfaces[k, SIDE + 2 * i + 1] = span
+            surfaces[out + SIDE + 2 * i] = -low * span - (1 - i)
+            surfaces[out + SIDE + 2 * i + 1] = span
         for i in range(DIRECT - ALPHA):
-            surfaces[k, ALPHA + i] = factors[mode, i, 0] + factors[mode, i, 1] * facing + factors[mode, i, 2] * along
+            at = 3 * (mode * (DIRECT - ALPHA) + i)
+            surfaces[out + ALPHA + i] = factors[at + 0] + factors[at + 1] * facing + factors[at + 2] * along
         if mode == BUSH:
             for i in range(SUN - ALPHA):
-                surfaces[k, ALPHA + i] *= 8 / (1 + 2 * blur)
-        if surfaces[k, DETAIL] == 0:
-            surfaces[k, ALPHA] += 255 * surfaces[k, ALPHA + 1]
-            surfaces[k, ALPHA + 1] = 0
+                surfaces[out + ALPHA + i] *= 8 / (1 + 2 * blur)
+        if surfaces[out + DETAIL] == 0:
+            surfaces[out + ALPHA] += 255 * surfaces[out + ALPHA + 1]
+            surfaces[out + ALPHA + 1] = 0
         for i in range(3):
             sun = light[3 + i]
             sky = light[6 + i]
-            behind_glass = planes[k, TINT + i] * planes[k, GLOW]
-            albedo = planes[k, TINT + i] - behind_glass
-            surfaces[k, DIRECT + i] = albedo * sun
+            behind_glass = planes[own + TINT + i] * planes[own + GLOW]
+            albedo = planes[own + TINT + i] - behind_glass
+            surfaces[out + DIRECT + i] = albedo * sun
             # What a face does not see of the sky, it sees of the ground, which throws back a fifth.
-            surfaces[k, DIFFUSE + i] = albedo * (up * sky + (1 - up) * 0.2 * (light[1] * sun + sky))
-            surfaces[k, STEADY + i] = behind_glass * (sky + 0.3 * sun)
+            surfaces[out + DIFFUSE + i] = albedo * (up * sky + (1 - up) * 0.2 * (light[1] * sun + sky))
+            surfaces[out + STEADY + i] = behind_glass * (sky + 0.3 * sun)

@@ -22,7 +22,7 @@ import synth
 from shards.console import main
 from shards.manifest import read_manifest
 from shards.table import Table
-from synth.__main__ import cli
+from synth.commands import cli
 
 LICENCE = "Test Textures 1.0"
 SIZES = ("--num-samples", 4, "--samples-per-shard", 2, "--samples-per-texture", 2)
