@@ -6,8 +6,6 @@ import numpy as np
 from synth.kernel import kernel, larger, smaller
 
 ONE, TWO, THREE, EIGHT = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
-
-
 WIDE = 64
 """Points at a time: each has least and largest values of its own, as LLVM would not vectorise one for all."""
 LEFT, TOP, RIGHT, BOTTOM = (np.uint64(k * WIDE) for k in range(4))

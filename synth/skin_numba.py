@@ -16,6 +16,7 @@ TILE = 64
 U = np.uint64
 ONE, TWO, THREE, FOUR, WIDE = U(1), U(2), U(3), U(4), U(TILE)
 TO_X, TO_Y, TO_Z, SHIFT = (U(k * TILE) for k in range(3, 7))
+"""Rows of the room to work in, behind the three of the place at rest: one row of the blended transforms."""
 
 
 def pose_joints(pose: Tensor, rest_joints: Tensor, parents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
