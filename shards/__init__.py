@@ -4,7 +4,7 @@ Reading order: `schema` and `semantics` say what a sample holds; `codec` turns f
 `writer` put the bytes into a tar; `manifest` describes a set of tars; `build` (with `workers`) makes a set; `stream`
 and `table` read it; `verify`, `info` and `sheet` look at it; `console` is what the command lines share.
 
-Importing this package imports numpy only. `shards.codec` needs simplejpeg, isal, orjson and Pillow, `shards.stream`
+Importing this package imports numpy only. `shards.codec` needs simplejpeg, deflate, orjson and Pillow, `shards.stream`
 needs torch and webdataset.
 """
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from isal import isal_zlib
+import deflate
 
 from shards.errors import ShardError
 
@@ -44,7 +44,7 @@ class ArchivedMember:
 
     def fault(self) -> str | None:
         """What is wrong with the content, or None."""
-        if self.data is not None and self.crc32 is not None and isal_zlib.crc32(self.data) != self.crc32:
+        if self.data is not None and self.crc32 is not None and deflate.crc32(self.data) != self.crc32:
             return "bytes differ from those written (CRC-32); make or copy the shard again"
         if not self.padding_is_zero:
             return "padding after the content is not zero; make or copy the shard again"
@@ -58,7 +58,7 @@ def archive_member(name: str, data: bytes) -> bytes:
         raise ValueError(f"a member's name has at most 100 characters, got {len(encoded)}: {name}")
     if len(data) > MAX_BYTES:
         raise ValueError(f"a member has at most {MAX_BYTES:,} bytes, got {len(data):,}: {name}")
-    owner = b"%s%08x" % (CRC_PREFIX.encode(), isal_zlib.crc32(data))
+    owner = b"%s%08x" % (CRC_PREFIX.encode(), deflate.crc32(data))
     # `tarfile` makes the same block, at twelve times the cost. The checksum is that of a header with blanks for it.
     header = _USTAR.pack(
         encoded, b"0000644\0", _OCTAL_0, _OCTAL_0, b"%011o\0" % len(data), b"00000000000\0", b" " * 8, b"0", b"",

@@ -1,19 +1,18 @@
-"""Fields to bytes and back: JPEG by simplejpeg, PNG by ISA-L and Pillow, JSON by orjson.
+"""Fields to bytes and back: JPEG by simplejpeg, PNG by libdeflate and Pillow, JSON by orjson.
 
 The same arrays give the same bytes, on one version of these libraries.
 """
 
 import io
 import struct
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import deflate
 import numpy as np
 import orjson
 import simplejpeg
-from isal import isal_zlib
 from PIL import Image
 
 from shards.meta import Meta
@@ -64,10 +63,10 @@ def encode_jpeg(array: np.ndarray, *, quality: int = 95, chroma: Chroma = "444")
     )
 
 
-def encode_png(array: np.ndarray, *, level: int | None = None) -> bytes:
+def encode_png(array: np.ndarray, *, level: int = 1) -> bytes:
     """array (H, W, 3) or (H, W) uint8 as PNG, without loss; raises ValueError for another array.
 
-    level 0..9 is zlib's; None leaves the work to ISA-L, which is much the fastest.
+    level is libdeflate's, 0 to 12: the fastest that compresses is for labels, more for pictures that are kept.
     """
     if array.dtype != np.uint8 or array.ndim < 2 or array.shape[2:] not in ((), (3,)):
         raise ValueError(f"a PNG is made of uint8 (H, W, 3) or (H, W), got {array.dtype} {array.shape}")
@@ -78,11 +77,12 @@ def encode_png(array: np.ndarray, *, level: int | None = None) -> bytes:
     filtered = np.full((height, 1 + rows.shape[1]), 2, np.uint8)
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    packed = isal_zlib.compress(filtered, 1) if level is None else zlib.compress(filtered, level)
+    # ISA-L takes half the time, but now and then a process of its own packs the same pixels into other bytes.
+    packed = deflate.zlib_compress(filtered, level)
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if array.ndim == 3 else 0, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")
     return _PNG_SIGNATURE + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", deflate.crc32(data, deflate.crc32(kind)))
         for kind, data in chunks
     )
 
@@ -184,7 +184,7 @@ def _check_png_chunks(data: bytes) -> None:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         (crc32,) = struct.unpack_from(">I", data, end)
-        if isal_zlib.crc32(memoryview(data)[position + 4 : end]) != crc32:
+        if deflate.crc32(memoryview(data)[position + 4 : end]) != crc32:
             raise ValueError(f"CRC of chunk {kind.decode('latin-1')} at byte {position} differs")
         position = end + 4
 

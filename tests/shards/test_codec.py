@@ -121,9 +121,9 @@ def test_decoded_arrays_can_be_written_and_every_field_of_a_sample_is_a_member()
     assert {field.name for field in fields(Sample)} - {"key"} == set(MEMBERS)
 
 
-@pytest.mark.parametrize("level", [None, 0, 9])
+@pytest.mark.parametrize("level", [0, 1, 9])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 1, 3), (1, 7, 3), (48, 24), (48, 24, 3)])
-def test_pillow_reads_every_png_without_loss(shape: tuple[int, ...], level: int | None):
+def test_pillow_reads_every_png_without_loss(shape: tuple[int, ...], level: int):
     array = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
     for picture in (array, array[:, ::-1], np.zeros(shape, np.uint8)):
         with Image.open(io.BytesIO(encode_png(picture, level=level)), formats=["PNG"]) as image:
