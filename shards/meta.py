@@ -20,6 +20,9 @@ Split = Literal["train", "query", "gallery"]
 
 RENDERED_KEYS = ("seed", "index", "intrinsics", "world_to_camera", "body", "outfit", "background", "licences")
 GENERATED_KEYS = ("source_key", "pose_key", "model_hash")
+JUNK, DISTRACTOR = "-1", "0"
+"""What follows the slash of an identity that is none, as in Market-1501: a box that is left out of scoring, and a box that
+shows none of the identities and stays in the gallery to be told apart from them."""
 ANNOTATED = ("texture", "aligned", "iuv", "parts", "keypoints")
 """What a model can have written: the names allowed in `Meta.annotators`."""
 
@@ -75,7 +78,8 @@ class Meta:
     dataset: str
     """Name of the data set it comes from."""
     identity: str | None = None
-    """Who it is, unique across data sets (`market1501/0002`); None if unknown."""
+    """Who it is, unique across data sets (`market1501/0002`), or what it is in place of a person (`market1501/-1`, see
+    `JUNK` and `DISTRACTOR`); None if unknown."""
     camera_id: int | None = None
     """Number of the camera within its data set, >= 0; None if unknown."""
     sequence: int | None = None
