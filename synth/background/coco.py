@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools.coco import COCO
 
 from synth.background.view import Background, View
+from synth.coco_files import Instances, read_pixels
 from synth.colour import srgb_to_linear
 from synth.kernel import kernel
 
@@ -52,22 +48,16 @@ class CocoBackgrounds:
         Raises FileNotFoundError if the folder, the JSON or an image that the JSON names is missing, and ValueError if
         the JSON is not COCO's, has no category "person", or no image has room for a crop.
         """
-        folder, annotations = Path(folder), Path(annotations)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; give the folder that holds the COCO images")
-        coco = _load(annotations)
-        images = sorted(coco.dataset["images"], key=lambda image: image["id"])
-        _check_files(folder, annotations, [image["file_name"] for image in images])
-        people = coco.getCatIds(catNms=["person"])
-        if not people:
-            raise ValueError(
-                f"{annotations} has no category 'person', so nobody can be kept out; use an instances JSON"
-            )
+        return cls.of(Instances.open(folder, annotations), aspect=aspect)
+
+    @classmethod
+    def of(cls, instances: Instances, *, aspect: float = 0.5) -> CocoBackgrounds:
+        """The same from instances read already. Raises ValueError if no image has room for a crop."""
         names, sizes, boxes, largest = [], [], [], []
-        for image in images:
+        for image, present in instances:
             size = (image["height"], image["width"])
-            found = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]], catIds=people, iscrowd=None))
-            taken = _boxes([annotation["bbox"] for annotation in found], size)
+            people = [one["bbox"] for one in present if one["category_id"] == instances.person]
+            taken = _boxes(people, size)
             room = _largest_crop(taken, *size, aspect)
             if room >= MIN_CROP_PX:
                 names.append(image["file_name"])
@@ -76,18 +66,18 @@ class CocoBackgrounds:
                 largest.append(room)
         if not names:
             raise ValueError(
-                f"none of the {len(images)} images of {annotations} has room for a crop of {MIN_CROP_PX} rows beside "
+                f"none of the {len(instances)} images of {instances.path} has room for a crop of {MIN_CROP_PX} rows beside "
                 "its people; give more images, or leave out COCO for procedural backgrounds"
             )
         return cls(
-            folder=folder,
+            folder=instances.folder,
             aspect=aspect,
             names=tuple(names),
             sizes=np.array(sizes, np.int32),
             boxes=np.concatenate(boxes),
             first_box=np.cumsum([0, *map(len, boxes)], dtype=np.int64),
             largest=np.array(largest, np.int32),
-            num_without_room=len(images) - len(names),
+            num_without_room=len(instances) - len(names),
         )
 
     def draw(self, rng: np.random.Generator, view: View) -> Background:
@@ -145,63 +135,13 @@ def read_crop(
 ) -> NDArray[np.uint8]:
     """Pixels [x0, x1) x [y0, y1) of an image file of `size` (height, width), resized to shape (H, W).
 
-    Returns (H, W, 3) uint8 sRGB. A JPEG is decoded at half its size or less where the crop shrinks that much. Raises
-    FileNotFoundError, or ValueError if the file is no image, is cut short, or has another size.
+    Returns (H, W, 3) uint8 sRGB. A JPEG is decoded at half its size or less where the crop shrinks that much. Raises as
+    `read_pixels`.
     """
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\xff\xd8":
-            found = simplejpeg.decode_jpeg_header(data)[:2]
-            shrink = max((crop[3] - crop[1]) / shape[0], 1.0)
-            least = int(np.ceil(size[0] / shrink)), int(np.ceil(size[1] / shrink))
-            pixels = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1], min_factor=2)
-        else:
-            with Image.open(io.BytesIO(data)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            found = pixels.shape[:2]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} has gone since the folder was indexed; restore it") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a whole image ({error}); restore it, or take it out of the JSON") from error
-    if tuple(found) != size:
-        raise ValueError(
-            f"{path} is {found[1]} x {found[0]} pixels, but its JSON says {size[1]} x {size[0]}; "
-            "take images and JSON from the same release"
-        )
+    pixels = read_pixels(path, size, shrink=max((crop[3] - crop[1]) / shape[0], 1.0))
     scale = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
     box = (crop[0] * scale[1], crop[1] * scale[0], crop[2] * scale[1], crop[3] * scale[0])
     return np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
-
-
-def _load(annotations: Path) -> COCO:
-    """pycocotools' index, without what it prints."""
-    if not annotations.is_file():
-        raise FileNotFoundError(
-            f"no file {annotations}; give the instances JSON of the images, as instances_train2017.json"
-        )
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO(str(annotations))
-        fields = {"file_name", "height", "width", "id"}
-        complete = all(fields <= image.keys() for image in coco.dataset["images"])
-        if complete and coco.dataset["images"] and "categories" in coco.dataset and "annotations" in coco.dataset:
-            return coco
-    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{annotations} is not a COCO instances JSON ({type(error).__name__}: {error})") from error
-    raise ValueError(
-        f"{annotations} is not a COCO instances JSON: it needs images with sizes, annotations and categories"
-    )
-
-
-def _check_files(folder: Path, annotations: Path, names: Sequence[str]) -> None:
-    # One listing is far quicker than asking for each of 100,000 files.
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} images of {annotations} are not in {folder}, the first is {missing[0]}; "
-            "give the JSON that belongs to the folder"
-        )
 
 
 def _boxes(bboxes: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.int32]:

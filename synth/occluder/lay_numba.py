@@ -1,0 +1,93 @@
+"""Occluders over the buffers of a frame, for one CPU core."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.kernel import kernel
+from synth.labels import LABELLED_COVERAGE
+from synth.occluder.layer import Layer, Shadow
+
+OCCLUDER = -2
+"""Owner of pixels that show an occluder."""
+
+# Compiled into the kernel.
+LABELLED = np.float32(LABELLED_COVERAGE)
+U = np.uint64
+THREE = U(3)
+
+
+def lay(
+    layer: Layer,
+    image: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    iuv: NDArray[np.uint8],
+    owner: NDArray[np.int16],
+) -> None:
+    """Composite a layer over the buffers of its frame, in place, wherever it is nearer than what is there.
+
+    image (H, W, 3) linear RGB; depth (H, W) metres along the camera's z, inf where nobody is; iuv (H, W, 3); owner
+    (H, W) index of who is seen, -1 background; all contiguous. Where the layer covers at least half of a pixel, owner
+    becomes OCCLUDER, iuv 0 and depth its own; elsewhere it changes the colour alone. Lay the farthest layer first: soft
+    edges leave no depth to test against. Raises ValueError if shapes, types or the layer's window do not fit.
+    """
+    _check(image, depth, iuv, owner)
+    height, width = layer.alpha.shape
+    _check_window(layer.row, layer.col, (height, width), depth.shape)
+    _lay(
+        *(a.reshape(-1) for a in (layer.colour, layer.alpha, layer.depth_m)),
+        *(U(layer.row), U(layer.col), U(width), U(depth.shape[1])),
+        *(a.reshape(-1) for a in (image, depth, iuv, owner)),
+    )
+
+
+def shade_ground(shadow: Shadow, image: NDArray[np.float32], ground: NDArray[np.float32]) -> None:
+    """Darken image (H, W, 3), linear RGB, in place where it shows ground (H, W), in [0, 1], before people are drawn.
+
+    Raises ValueError if the shadow's window does not fit.
+    """
+    height, width = shadow.kept_off.shape
+    _check_window(shadow.row, shadow.col, (height, width), ground.shape)
+    window = np.s_[shadow.row : shadow.row + height, shadow.col : shadow.col + width]
+    image[window] *= (1 - shadow.kept_off * ground[window])[..., None]
+
+
+@kernel
+def _lay(colour, alpha, layer_depth, row, col, width, frame_width, image, depth, iuv, owner):
+    for at in range(U(len(alpha))):
+        if alpha[at] > 0:
+            down = at // width
+            pixel = (row + down) * frame_width + col + (at - down * width)
+            if layer_depth[at] < depth[pixel]:
+                clear = np.float32(1) - alpha[at]
+                labelled = alpha[at] >= LABELLED
+                for channel in range(THREE):
+                    place = pixel * THREE + channel
+                    image[place] = image[place] * clear + colour[at * THREE + channel]
+                    if labelled:
+                        iuv[place] = 0
+                if labelled:
+                    depth[pixel] = layer_depth[at]
+                    owner[pixel] = OCCLUDER
+
+
+def _check(image: NDArray, depth: NDArray, iuv: NDArray, owner: NDArray) -> None:
+    height, width = depth.shape
+    wanted = {
+        "image": (image, (height, width, 3), np.float32),
+        "depth": (depth, (height, width), np.float32),
+        "iuv": (iuv, (height, width, 3), np.uint8),
+        "owner": (owner, (height, width), np.int16),
+    }
+    for name, (array, shape, dtype) in wanted.items():
+        if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+            raise ValueError(
+                f"{name} must be contiguous {shape} {np.dtype(dtype)} like depth's frame, got {array.shape} {array.dtype}"
+            )
+
+
+def _check_window(row: int, col: int, size: tuple[int, int], frame: tuple[int, ...]) -> None:
+    if row < 0 or col < 0 or row + size[0] > frame[0] or col + size[1] > frame[1]:
+        raise ValueError(
+            f"a window of {size} at row {row}, column {col} reaches out of a frame of {frame}; "
+            "draw the layer with the view of this frame"
+        )
