@@ -17,6 +17,8 @@ from synth.kernel import kernel
 
 MIN_CROP_PX = 96
 """Least height of a crop in its image: below it, enlarging shows."""
+GROUND_M = 40.0
+"""Depth beyond which a photograph has no ground that takes a shadow."""
 MARGIN_PX = 2
 """Kept between a crop and a person's box, whose edges are rounded and whose outline is annotated by hand."""
 
@@ -83,7 +85,7 @@ class CocoBackgrounds:
     def draw(self, rng: np.random.Generator, view: View) -> Background:
         """A random crop of a random image, resized to the view; its perspective and light are the photograph's.
 
-        No ground is known, so none takes a shadow. Raises ValueError if the view's aspect is not this index's, or an
+        What is ground is not known: whatever lies below the camera's horizon takes shadows. Raises ValueError if the view's aspect is not this index's, or an
         image cannot be decoded or is not of the size that the JSON gives.
         """
         if abs(view.width / view.height - self.aspect) > 0.01 * self.aspect:
@@ -96,7 +98,7 @@ class CocoBackgrounds:
         image = read_crop(self.folder / self.names[k], tuple(self.sizes[k].tolist()), crop, (view.height, view.width))
         return Background(
             image=srgb_to_linear(image),
-            ground=np.zeros((view.height, view.width), np.float32),
+            ground=assumed_ground(view),
             provenance=f"coco:{self.names[k]}",
         )
 
@@ -128,6 +130,15 @@ class CocoBackgrounds:
         down, right = divmod(inside, int(x[column + 1] - x[column]))
         left, top = int(x[column]) + right, int(y[row]) + down
         return left, top, left + width, top + height
+
+
+def assumed_ground(view: View) -> NDArray[np.float32]:
+    """(H, W): 1 where the view's camera sees the plane y = 0 within `GROUND_M`, else 0."""
+    to_world = np.linalg.inv(np.asarray(view.intrinsics, np.float64) @ np.asarray(view.world_to_camera)[:3, :3])
+    # How far a ray sinks per metre of depth, linear in row and column.
+    across, down, start = -to_world[1]
+    sinks = start + down * (np.arange(view.height)[:, None] + 0.5) + across * (np.arange(view.width) + 0.5)
+    return (sinks * GROUND_M > view.camera_position[1]).astype(np.float32)
 
 
 def read_crop(

@@ -1,4 +1,4 @@
-"""Occluders over the buffers of a frame, for one CPU core."""
+"""Layers over the buffers of a frame, for one CPU core: occluders, and people drawn alone."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,15 @@ def lay(
     depth: NDArray[np.float32],
     iuv: NDArray[np.uint8],
     owner: NDArray[np.int16],
+    *,
+    code: int = OCCLUDER,
+    labels: NDArray[np.uint8] | None = None,
 ) -> None:
     """Composite a layer over the buffers of its frame, in place, wherever it is nearer than what is there.
 
     image (H, W, 3) linear RGB; depth (H, W) metres along the camera's z, inf where nobody is; iuv (H, W, 3); owner
     (H, W) index of who is seen, -1 background; all contiguous. Where the layer covers at least half of a pixel, owner
-    becomes OCCLUDER, iuv 0 and depth its own; elsewhere it changes the colour alone. Lay the farthest layer first: soft
+    becomes `code`, iuv the layer's labels (h, w, 3), by default 0, and depth its own; elsewhere it changes the colour alone. Lay the farthest layer first: soft
     edges leave no depth to test against. Raises ValueError if shapes, types or the layer's window do not fit.
     """
     _check(image, depth, iuv, owner)
@@ -35,7 +38,8 @@ def lay(
     _check_window(layer.row, layer.col, (height, width), depth.shape)
     _lay(
         *(a.reshape(-1) for a in (layer.colour, layer.alpha, layer.depth_m)),
-        *(U(layer.row), U(layer.col), U(width), U(depth.shape[1])),
+        (np.zeros((height, width, 3), np.uint8) if labels is None else labels).reshape(-1),
+        *(U(layer.row), U(layer.col), U(width), U(depth.shape[1]), np.int16(code)),
         *(a.reshape(-1) for a in (image, depth, iuv, owner)),
     )
 
@@ -52,7 +56,7 @@ def shade_ground(shadow: Shadow, image: NDArray[np.float32], ground: NDArray[np.
 
 
 @kernel
-def _lay(colour, alpha, layer_depth, row, col, width, frame_width, image, depth, iuv, owner):
+def _lay(colour, alpha, layer_depth, labels, row, col, width, frame_width, code, image, depth, iuv, owner):
     for at in range(U(len(alpha))):
         if alpha[at] > 0:
             down = at // width
@@ -64,10 +68,10 @@ def _lay(colour, alpha, layer_depth, row, col, width, frame_width, image, depth,
                     place = pixel * THREE + channel
                     image[place] = image[place] * clear + colour[at * THREE + channel]
                     if labelled:
-                        iuv[place] = 0
+                        iuv[place] = labels[at * THREE + channel]
                 if labelled:
                     depth[pixel] = layer_depth[at]
-                    owner[pixel] = OCCLUDER
+                    owner[pixel] = code
 
 
 def _check(image: NDArray, depth: NDArray, iuv: NDArray, owner: NDArray) -> None:
