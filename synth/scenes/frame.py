@@ -23,12 +23,14 @@ from synth.render import Cameras, screen_points, towards_cameras
 from synth.scenes.network import SceneCamera
 from synth.scenes.smear_numba import smear
 from synth.scenes.visits import Track
-from synth.shadow import coarseness, held_off, shadow_matrix
+from synth.shadow import held_off, shadow_matrix
 
 NOBODY = -1
 """Code of `Frame.owner` where only the background is seen."""
 MAX_SHADOW_M = 6.0
 """A shadow reaches no further from the feet, metres: a low sun's would cross the frame."""
+SPACING_M = 0.035
+"""Between the vertices of a person, metres, at most: a shadow that is made of them is as coarse. A low sun draws it out."""
 MARGIN_PX = 2
 LEAST_BLUR_PX = 1.2
 """Less motion does not show."""
@@ -160,8 +162,9 @@ def shade_ground(
         if bottom - top < 8 or right - left < 8:
             continue
         cameras = window(camera, light, top, left, bottom - top, right - left)
-        kept_off = held_off(posed.vertices[k : k + 1], cameras)
-        fine = torch.nn.functional.interpolate(kept_off[:, None], scale_factor=coarseness(cameras), mode="bilinear")
+        shrink = math.ceil(SPACING_M / max(float(light[0, 1]), 0.3) * camera.focal_px / -float(posed.track.place[k, 1]))
+        kept_off = held_off(posed.vertices[k : k + 1], cameras, shrink)
+        fine = torch.nn.functional.interpolate(kept_off[:, None], scale_factor=shrink, mode="bilinear")
         here = deepest[top:bottom, left:right]
         np.maximum(here, fine[0, 0, : bottom - top, : right - left].numpy(), out=here)
         deepest[top:bottom, left:right] = here

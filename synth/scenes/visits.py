@@ -31,7 +31,9 @@ NEAREST_M = 3.0
 TRIES = 12
 MAX_THINGS = 2
 """That stand before each person."""
-BEFORE = (0.55, 0.92)
+ROOM_M = (2.2, 1.1)
+"""Room that a thing takes along and towards the camera's picture plane: walls are wide, and may stand askew."""
+BEFORE = (0.5, 0.88)
 """Where a thing stands on the way from the camera to the person."""
 
 
@@ -236,6 +238,12 @@ def draw_things(config: SceneConfig, occluders: Occluders, passage: Passage, lig
             share = rng.uniform(*BEFORE)
             point = (share * x + rng.normal(0, 0.15), 0.0, share * z)
             thing = occluders.draw(rng, camera.view(light), point, light)
-            if thing is not None:
+            if thing is not None and not _in_the_way(point, passage.tracks):
                 things.append(thing)
     return things
+
+
+def _in_the_way(point: tuple[float, float, float], tracks: Sequence[Track]) -> bool:
+    """Whether somebody would stand in a thing at this point of the ground."""
+    places = np.concatenate([track.place for track in tracks])
+    return bool(((np.abs(places - (point[0], point[2])) < ROOM_M).all(1)).any())
