@@ -151,7 +151,7 @@ def cut_pixels(folder: Path, thing: CutOut) -> NDArray[np.uint8]:
 def _resampled(
     cut: NDArray[np.uint8], size: tuple[int, int], window: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Premultiplied linear colour (h, w, 3) and alpha (h, w) of a window (top, left, bottom, right) of `cut` at `size`."""
+    """Premultiplied linear colour (h, w, 3) and alpha (h, w): a window (top, left, bottom, right) of `cut` at `size`."""
     top, left, bottom, right = window
     down, across = cut.shape[0] / size[0], cut.shape[1] / size[1]
     # PIL weights the colours by alpha.
