@@ -189,6 +189,19 @@ def test_depth_of_a_box_is_that_of_its_nearest_face(yaw: float) -> None:
     assert np.median(error) < 1e-3 and np.percentile(error, 90) < 0.03 and error.max() < 0.3
 
 
+def test_the_nearer_of_two_cards_hides_the_other() -> None:
+    view = make_frame(pitch=0.0, camera_m=1.0)
+    site = at(view, (0.0, 0.0, -8.0))
+    red, green = (0.5, 0.0, 0.0), (0.0, 0.5, 0.0)
+    behind = upright(site, 1.0, (-1.0, 1.0), (0.0, 1.5), Material.PLAIN, green, detail=0.0)
+    before = upright(site, 0.0, (-0.4, 0.4), (0.0, 1.0), Material.PLAIN, red, detail=0.0)
+    for items in ([behind, before], [before, behind]):
+        layer = layer_of(items, view, "cards")
+        row, middle = len(layer.alpha) - 30, layer.alpha.shape[1] // 2
+        assert layer.colour[row, middle, 0] > 0.1 and layer.colour[row, middle, 1] == 0
+        assert layer.depth_m[row, [middle, middle - 60]] == pytest.approx([8, 9], rel=1e-3)
+
+
 def test_a_row_of_posts_has_a_depth_for_each() -> None:
     view = make_frame()
     site = at(view, (0.0, 0.0, -8.0), 0.9)
