@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from pycocotools import mask as masks
 
 from synth.background import CocoBackgrounds, View
 from synth.coco_files import Instances
@@ -97,11 +98,21 @@ def test_crowds_are_left_out_and_run_lengths_read(coco: tuple[Path, Path]) -> No
     # Columns first: 60 of nothing, then rows 20 to 219 of columns 60 to 259.
     counts = [60 * 240 + 20, *[200, 40] * 199, 200, 60 * 240 + 20]
     content["annotations"][0]["segmentation"] = {"size": [240, 320], "counts": counts}
-    path.write_text(json.dumps(content))
-    things = CocoOccluders.open(*coco).things
-    assert [thing.name for thing in things["chair"]] == ["beside.png"]
-    assert things["bench"][0].box == (60, 20, 260, 220)
-    assert (cut_pixels(folder, things["bench"][0])[..., 3] > 128).mean() > 0.95
+    packed = masks.frPyObjects({"size": [240, 320], "counts": counts}, 240, 320)["counts"].decode()
+    for given in (counts, packed):
+        content["annotations"][0]["segmentation"]["counts"] = given
+        path.write_text(json.dumps(content))
+        things = CocoOccluders.open(*coco).things
+        assert [thing.name for thing in things["chair"]] == ["beside.png"]
+        assert things["bench"][0].box == (60, 20, 260, 220)
+        assert (cut_pixels(folder, things["bench"][0])[..., 3] > 128).mean() > 0.95
+
+
+def test_boxes_without_masks_are_left_out(coco: tuple[Path, Path]) -> None:
+    content = json.loads(coco[1].read_text())
+    del content["annotations"][0]["segmentation"]
+    coco[1].write_text(json.dumps(content))
+    assert set(CocoOccluders.open(*coco).things) == {"chair"}
 
 
 @pytest.mark.parametrize("distance", [3.0, 8.0, 17.0])
