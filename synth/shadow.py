@@ -25,7 +25,7 @@ def cast_shadow(backgrounds: Sequence[Background], vertices: Tensor, cameras: Ca
     """Pictures (B, H, W, 3), linear RGB, of B backgrounds whose ground is darker where the person (B, 3, N) keeps light
     off it. A sun gives a shadow with an edge, a closed sky a soft dark place under the feet.
     """
-    kept_off = held_off(vertices, cameras, coarseness(cameras))
+    kept_off = soften(fallen_on(vertices, cameras), cameras.light)
     images, grounds = [one.image for one in backgrounds], [one.ground for one in backgrounds]
     if not vertices.is_cpu:
         stacks = (torch.from_numpy(np.stack(arrays)).to(vertices.device) for arrays in (images, grounds))
@@ -35,12 +35,10 @@ def cast_shadow(backgrounds: Sequence[Background], vertices: Tensor, cameras: Ca
     return shaded
 
 
-def held_off(vertices: Tensor, cameras: Cameras, shrink: int) -> Tensor:
-    """Share of the light that people (B, 3, N) keep off the ground at coarse pixels (B, H', W'), in [0, 1]; shrink as
-    in `fallen_on`."""
-    mask = fallen_on(vertices, cameras, shrink)
-    sun = cameras.light[:, 3:6].mean(1) * cameras.light[:, 1]
-    share = (sun / (sun + cameras.light[:, 6:9].mean(1)))[:, None, None]
+def soften(mask: Tensor, light: Tensor) -> Tensor:
+    """Share of the light (B, 9) that is kept off by what covers coarse pixels (B, H', W') of the ground, in [0, 1] both."""
+    sun = light[:, 3:6].mean(1) * light[:, 1]
+    share = (sun / (sun + light[:, 6:9].mean(1)))[:, None, None]
     return share * _blur(mask, 3) + 0.45 * (1 - share) * _blur(mask, 5, times=2)
 
 
@@ -49,13 +47,14 @@ def coarseness(cameras: Cameras) -> int:
     return -(-cameras.height // COARSE_ROWS)
 
 
-def fallen_on(vertices: Tensor, cameras: Cameras, shrink: int) -> Tensor:
-    """How far the shadow of the person (B, 3, N) covers coarse pixels (B, H', W'), in [0, 1], of shrink x shrink pixels.
+def fallen_on(vertices: Tensor, cameras: Cameras) -> Tensor:
+    """How far the shadow of the person (B, 3, N) covers coarse pixels (B, H', W'), in [0, 1]; `coarseness` says how coarse.
 
     Vertices lie closer together than coarse pixels, so their shadows do without the faces between them. All pixels that
     one falls into make a shadow too large by half a pixel all around: it is taken off again by keeping the corners
     between four such pixels, whose share of a pixel is its coverage.
     """
+    shrink = coarseness(cameras)
     height, width = -(-cameras.height // shrink), -(-cameras.width // shrink)
     to_pixels = cameras.intrinsics / cameras.intrinsics.new_tensor([shrink, shrink, 1.0])[:, None]
     matrix = to_pixels @ (cameras.world_to_camera @ shadow_matrix(cameras.light[:, :3]))[:, :3]

@@ -13,7 +13,7 @@ def place(dice: Dice, site: Site, distance: float, level: float) -> list[Item]:
     """One thing, or a row of one kind, at about this distance; lateral places are drawn so that some of it shows."""
     left, right = site.span_at(distance)
     lateral = dice.uniform(left, right)
-    kind = dice.pick((pole, trunk, bollards, litter_bin, bench, _rail, _rail, _fence, _fence, bicycles, car, _steps))
+    kind = dice.pick((pole, _trunk, bollards, litter_bin, _bench, _rail, _rail, _fence, _fence, bicycles, _car, _steps))
     return kind(dice, site, distance, lateral, level)
 
 
@@ -48,7 +48,7 @@ def pole(dice: Dice, site: Site, distance: float, lateral: float, level: float) 
     return post(site, distance, lateral, dice.uniform(0.03, 0.11), (level, level + 6), M.PLAIN, tint, detail=0.15)
 
 
-def trunk(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def _trunk(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     bark = dice.vary(dice.pick(((0.14, 0.11, 0.08), (0.2, 0.18, 0.15), (0.1, 0.09, 0.08))), 0.25)
     return post(site, distance, lateral, dice.uniform(0.07, 0.25), (level, level + 4.5), M.BARK, bark, grime=0.3)
 
@@ -79,7 +79,7 @@ def litter_bin(dice: Dice, site: Site, distance: float, lateral: float, level: f
     return [*items, contact(site, *footprint, level=level), shadow_of(site, items[0], 1.0, level)]
 
 
-def bench(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def _bench(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     wood = dice.vary(dice.pick(((0.22, 0.13, 0.07), (0.3, 0.24, 0.17), (0.12, 0.12, 0.12))), 0.2)
     long = dice.uniform(1.4, 2.2)
     across, deep = (lateral - 0.5 * long, lateral + 0.5 * long), (distance, distance + 0.45)
@@ -140,7 +140,7 @@ def bicycles(dice: Dice, site: Site, distance: float, lateral: float, level: flo
     return items
 
 
-def car(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def _car(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     paint = dice.pick(
         (
             dice.grey(0.02, 0.06, 0.03),

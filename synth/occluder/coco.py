@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as masks
+from pycocotools.coco import COCO
 
 from synth.background import Light, View
 from synth.background.site import Site, contact
@@ -54,7 +55,7 @@ class CutOut(NamedTuple):
     """Id of its annotation."""
     box: tuple[int, int, int, int]
     """x0, y0, x1, y1 of its mask, x1 and y1 exclusive."""
-    counts: bytes
+    counts: bytes | str
     """Its mask, COCO's compressed run lengths."""
 
 
@@ -82,7 +83,7 @@ class CocoOccluders:
         for image, present in instances:
             for one in present:
                 if one["category_id"] in names and _stands_free(one, image, present, instances.person):
-                    things[names[one["category_id"]]].append(_cut_out(one, image))
+                    things[names[one["category_id"]]].append(_cut_out(one, image, instances.coco))
         if not any(things.values()):
             raise ValueError(
                 f"{instances.path} has no {', '.join(HEIGHT_M)} that is whole, free of people and at least "
@@ -151,7 +152,7 @@ def cut_pixels(folder: Path, thing: CutOut) -> NDArray[np.uint8]:
 def _resampled(
     cut: NDArray[np.uint8], size: tuple[int, int], window: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Premultiplied linear colour (h, w, 3) and alpha (h, w) of a window (top, left, bottom, right) of `cut` at `size`."""
+    """Premultiplied linear colour (h, w, 3) and alpha (h, w): a window (top, left, bottom, right) of `cut` at `size`."""
     top, left, bottom, right = window
     down, across = cut.shape[0] / size[0], cut.shape[1] / size[1]
     # PIL weights the colours by alpha.
@@ -169,7 +170,7 @@ def _stands_free(one: dict[str, Any], image: dict[str, Any], annotations: list[d
     """Whether an instance is whole, large, of one piece, touched by nobody's box and by little of other things'."""
     x, y, w, h = one["bbox"]
     whole = EDGE_PX <= x and EDGE_PX <= y and x + w <= image["width"] - EDGE_PX and y + h <= image["height"] - EDGE_PX
-    outline = one["segmentation"]
+    outline = one.get("segmentation", ())
     in_one_piece = isinstance(outline, dict) or len(outline) == 1
     if one["iscrowd"] or not whole or not in_one_piece or h < MIN_HEIGHT_PX or one["area"] < MIN_FILLED * w * h:
         return False
@@ -182,9 +183,8 @@ def _stands_free(one: dict[str, Any], image: dict[str, Any], annotations: list[d
     return True
 
 
-def _cut_out(one: dict[str, Any], image: dict[str, Any]) -> CutOut:
-    height, width = image["height"], image["width"]
-    runs = masks.frPyObjects(one["segmentation"], height, width)
-    runs = masks.merge(runs) if isinstance(runs, list) else runs
+def _cut_out(one: dict[str, Any], image: dict[str, Any], coco: COCO) -> CutOut:
+    runs = coco.annToRLE(one)
     x, y, w, h = masks.toBbox(runs).astype(int).tolist()
-    return CutOut(image["file_name"], (height, width), one["id"], (x, y, x + w, y + h), runs["counts"])
+    size = image["height"], image["width"]
+    return CutOut(image["file_name"], size, one["id"], (x, y, x + w, y + h), runs["counts"])

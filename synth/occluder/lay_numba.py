@@ -30,16 +30,24 @@ def lay(
 
     image (H, W, 3) linear RGB; depth (H, W) metres along the camera's z, inf where nobody is; iuv (H, W, 3); owner
     (H, W) index of who is seen, -1 background; all contiguous. Where the layer covers at least half of a pixel, owner
-    becomes `code`, iuv the layer's labels (h, w, 3), by default 0, and depth its own; elsewhere it changes the colour alone. Lay the farthest layer first: soft
-    edges leave no depth to test against. Raises ValueError if shapes, types or the layer's window do not fit.
+    becomes `code`, iuv the layer's labels (h, w, 3) uint8, by default 0, and depth its own; elsewhere it changes the
+    colour alone. Lay the farthest layer first: soft edges leave no depth to test against. Raises ValueError if shapes, types or the layer's window do not fit.
     """
-    _check(image, depth, iuv, owner)
+    frame = depth.shape
+    _check(
+        {
+            "image": (image, (*frame, 3), np.float32),
+            "depth": (depth, frame, np.float32),
+            "iuv": (iuv, (*frame, 3), np.uint8),
+            "owner": (owner, frame, np.int16),
+        }
+    )
     height, width = layer.alpha.shape
-    _check_window(layer.row, layer.col, (height, width), depth.shape)
+    _check_window(layer.row, layer.col, (height, width), frame)
     _lay(
         *(a.reshape(-1) for a in (layer.colour, layer.alpha, layer.depth_m)),
         (np.zeros((height, width, 3), np.uint8) if labels is None else labels).reshape(-1),
-        *(U(layer.row), U(layer.col), U(width), U(depth.shape[1]), np.int16(code)),
+        *(U(layer.row), U(layer.col), U(width), U(frame[1]), np.int16(code)),
         *(a.reshape(-1) for a in (image, depth, iuv, owner)),
     )
 
@@ -47,12 +55,13 @@ def lay(
 def shade_ground(shadow: Shadow, image: NDArray[np.float32], ground: NDArray[np.float32]) -> None:
     """Darken image (H, W, 3), linear RGB, in place where it shows ground (H, W), in [0, 1], before people are drawn.
 
-    Raises ValueError if the shadow's window does not fit.
+    Both contiguous float32. Raises ValueError if shapes, types or the shadow's window do not fit.
     """
+    _check({"image": (image, (*ground.shape, 3), np.float32), "ground": (ground, ground.shape, np.float32)})
     height, width = shadow.kept_off.shape
     _check_window(shadow.row, shadow.col, (height, width), ground.shape)
-    window = np.s_[shadow.row : shadow.row + height, shadow.col : shadow.col + width]
-    image[window] *= (1 - shadow.kept_off * ground[window])[..., None]
+    window = U(shadow.row), U(shadow.col), U(width), U(ground.shape[1])
+    _shade(shadow.kept_off.reshape(-1), *window, image.reshape(-1), ground.reshape(-1))
 
 
 @kernel
@@ -74,18 +83,21 @@ def _lay(colour, alpha, layer_depth, labels, row, col, width, frame_width, code,
                     owner[pixel] = code
 
 
-def _check(image: NDArray, depth: NDArray, iuv: NDArray, owner: NDArray) -> None:
-    height, width = depth.shape
-    wanted = {
-        "image": (image, (height, width, 3), np.float32),
-        "depth": (depth, (height, width), np.float32),
-        "iuv": (iuv, (height, width, 3), np.uint8),
-        "owner": (owner, (height, width), np.int16),
-    }
+@kernel
+def _shade(kept_off, row, col, width, frame_width, image, ground):
+    for at in range(U(len(kept_off))):
+        down = at // width
+        pixel = (row + down) * frame_width + col + (at - down * width)
+        light = np.float32(1) - kept_off[at] * ground[pixel]
+        for channel in range(THREE):
+            image[pixel * THREE + channel] *= light
+
+
+def _check(wanted: dict[str, tuple[NDArray, tuple[int, ...], type]]) -> None:
     for name, (array, shape, dtype) in wanted.items():
         if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
             raise ValueError(
-                f"{name} must be contiguous {shape} {np.dtype(dtype)} like depth's frame, got {array.shape} {array.dtype}"
+                f"{name} must be contiguous {shape} {np.dtype(dtype)}, as the frame, got {array.shape} {array.dtype}"
             )
 
 

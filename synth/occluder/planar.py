@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synth.background.materials import baked_atlas
 from synth.background.planes import Plane, draw_cutout
@@ -64,27 +65,36 @@ def window_of(planes: list[Plane], view: View) -> tuple[int, int, View] | None:
     """Row, column and view of the part of a frame that holds all of the planes; None if none of them lies in it."""
     if not planes:
         return None
-    origin, u_axis, v_axis = (np.array(vectors) for vectors in list(zip(*planes, strict=True))[:3])
-    extent = np.array([plane.extent for plane in planes])
-    extent += np.array([-1, 1, -1, 1]) * np.array([[plane.edge_m] for plane in planes])
-    u, v = extent[:, [0, 1, 0, 1], None], extent[:, [2, 2, 3, 3], None]
-    corners = (origin[:, None] + u * u_axis[:, None] + v * v_axis[:, None]).reshape(-1, 3)
-    pose = np.asarray(view.world_to_camera, np.float64)
-    seen = (corners @ pose[:3, :3].T + pose[:3, 3]) @ np.asarray(view.intrinsics, np.float64).T
-    if seen[:, 2].max() < NEAR_M:
-        return None
+    low, high = _reach(planes, view)
     size = np.array([view.width, view.height])
-    low, high = np.zeros(2), size
-    if seen[:, 2].min() >= NEAR_M:
-        pixels = seen[:, :2] / seen[:, 2:]
-        # Edges are soft over a pixel and a half.
-        low, high = np.floor(pixels.min(0)) - 2, np.ceil(pixels.max(0)) + 2
-    low, high = np.clip(low, 0, size).astype(int), np.clip(high, 0, size).astype(int)
-    if (low >= high).any():
+    low, high = np.clip(low, 0, size), np.clip(high, 0, size)
+    inside = (low < high).all(1)
+    if not inside.any():
         return None
+    low, high = low[inside].min(0).astype(int), high[inside].max(0).astype(int)
     low = np.minimum(low, np.maximum(high - LEAST_PX, 0))
     high = np.maximum(high, np.minimum(low + LEAST_PX, size))
     intrinsics = np.array(view.intrinsics, np.float64)
     intrinsics[:2, 2] -= low
     (width, height), (col, row) = (high - low).tolist(), low.tolist()
     return row, col, replace(view, height=height, width=width, intrinsics=intrinsics)
+
+
+def _reach(planes: list[Plane], view: View) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest x and y, (P, 2) whole pixels each, of what planes and their soft edges touch in the frame.
+
+    Of a plane that reaches behind the camera that is the whole frame; of one that lies there, nothing.
+    """
+    origin, u_axis, v_axis = (np.array(vectors) for vectors in list(zip(*planes, strict=True))[:3])
+    edges = np.array([[plane.edge_m] for plane in planes])
+    extent = np.array([plane.extent for plane in planes]) + edges * (-1, 1, -1, 1)
+    u, v = extent[:, [0, 1, 0, 1], None], extent[:, [2, 2, 3, 3], None]
+    corners = origin[:, None] + u * u_axis[:, None] + v * v_axis[:, None]
+    pose, intrinsics = np.asarray(view.world_to_camera, np.float64), np.asarray(view.intrinsics, np.float64)
+    seen = corners @ (intrinsics @ pose[:3, :3]).T + intrinsics @ pose[:3, 3]
+    nearest, farthest = seen[..., 2].min(1)[:, None], seen[..., 2].max(1)[:, None]
+    pixels = seen[..., :2] / np.maximum(seen[..., 2:], NEAR_M)
+    # Edges are soft over a pixel and a half.
+    low = np.where(nearest < NEAR_M, 0, np.floor(pixels.min(1)) - 2)
+    high = np.where(nearest < NEAR_M, (view.width, view.height), np.ceil(pixels.max(1)) + 2)
+    return low, np.where(farthest < NEAR_M, low, high)

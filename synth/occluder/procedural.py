@@ -17,23 +17,23 @@ from synth.seeding import choose
 Maker = Callable[[Dice, Site, float], list[Item]]
 
 
-def _here(make: Callable[[Dice, Site, float, float, float], list[Item]]) -> Maker:
+def _here(make: Callable[[Dice, Site, float, float, float], list[Item]], lateral: float = 0.0) -> Maker:
     """Furniture of a background, at the site's origin."""
-    return lambda dice, site, level: make(dice, site, 0.0, 0.0, level)
+    return lambda dice, site, level: make(dice, site, 0.0, lateral, level)
 
 
 KINDS: dict[str, tuple[float, Maker]] = {
     "pole": (0.08, _here(furniture.pole)),
     "lamp": (0.08, things.lamp),
     "sign": (0.10, things.sign),
-    "trunk": (0.10, _here(furniture.trunk)),
+    "tree": (0.10, things.tree),
     "bollards": (0.08, _here(furniture.bollards)),
     "railing": (0.12, things.railing),
     "fence": (0.08, things.fence),
     "wall": (0.08, things.wall),
     "planter": (0.10, things.planter),
     "shrub": (0.05, things.shrub),
-    "bin": (0.05, _here(furniture.litter_bin)),
+    "bin": (0.05, _here(furniture.litter_bin, -0.25)),
     "cabinet": (0.04, things.cabinet),
     "bicycles": (0.04, _here(furniture.bicycles)),
 }

@@ -1,4 +1,4 @@
-"""Things that stand in the way: lamp posts, signs, railings, fences, low walls, planters, cabinets, shrubs.
+"""Things that stand in the way: lamp posts, trees, signs, railings, fences, low walls, planters, cabinets, shrubs.
 
 Each stands at the origin of its site, so that the point it is asked for lies at the middle of its foot, or of the front
 of its foot where it is deep.
@@ -32,6 +32,17 @@ def lamp(dice: Dice, site: Site, level: float) -> list[Item]:
         items.append(_card(site, (-0.17, 0.17), (top, top + 0.35), glass, mode=Mode.POST, to_camera=True, glow=0.4))
         items.append(_card(site, (-0.22, 0.22), (top + 0.35, top + 0.41), tint, to_camera=True))
     return items
+
+
+def tree(dice: Dice, site: Site, level: float) -> list[Item]:
+    """A trunk, with a crown that begins above the picture, if that is not too high for a tree."""
+    bark = dice.vary(dice.pick(((0.14, 0.11, 0.08), (0.2, 0.18, 0.15), (0.1, 0.09, 0.08))), 0.25)
+    top = site.rays[0]
+    reach = -site.camera[2] / max(top[0] * site.ahead[0] + top[2] * site.ahead[2], 1e-6)
+    crown = level + min(max(dice.uniform(2.6, 4.0), site.camera[1] + reach * top[1] - level + 0.5), 9.0)
+    trunk = post(site, 0.0, 0.0, dice.uniform(0.07, 0.24), (level, crown + 1.5), M.BARK, bark, grime=0.3)
+    half = dice.uniform(1.0, 2.2)
+    return trunk + _leaves(dice, site, (-half, half), crown, dice.uniform(2.0, 3.5), -1.0, level)
 
 
 def sign(dice: Dice, site: Site, level: float) -> list[Item]:
@@ -123,7 +134,7 @@ def shrub(dice: Dice, site: Site, level: float) -> list[Item]:
 
 
 def cabinet(dice: Dice, site: Site, level: float) -> list[Item]:
-    """A switch box, a parcel locker or a hoarding for posters on two legs of stone."""
+    """A switch box, a parcel locker or an advertisement, on a foot that stands back."""
     wide, deep, tall = dice.uniform(0.7, 1.5), dice.uniform(0.3, 0.7), dice.uniform(1.0, 2.0)
     across, foot = (-0.5 * wide, 0.5 * wide), level + 0.1
     tint = dice.pick((dice.grey(0.25, 0.5, 0.03), (0.1, 0.13, 0.1), (0.08, 0.09, 0.11), dice.grey(0.04, 0.1)))
@@ -131,10 +142,8 @@ def cabinet(dice: Dice, site: Site, level: float) -> list[Item]:
     items = _block(
         site, across, (0.0, deep), (foot, level + tall), M.PLAIN, tint, level, detail=0.25, grime=0.3, shift=shift
     )
-    items += box(
-        site, (-0.02, deep), (across[0] - 0.02, across[1] + 0.02), (level, foot), M.CONCRETE, dice.grey(0.2, 0.4)
-    )
     seam = tuple(0.45 * value for value in tint)
+    items.append(_card(site, (across[0] + 0.01, across[1] - 0.01), (level, foot), seam, order=-0.01))
     if tall > 1.6 and dice.chance(0.5):
         paper = dice.vary((0.42, 0.4, 0.37), 0.4)
         frame = (across[0] + 0.08, across[1] - 0.08)

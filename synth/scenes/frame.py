@@ -11,9 +11,9 @@ from torch import Tensor
 
 from synth.anatomy import Anatomy
 from synth.background import Background, Light
-from synth.camera import outline
+from synth.camera import outline, project, to_camera
 from synth.draw_numba import draw_pixels
-from synth.dress import pose_dressed
+from synth.dress import Dressed, pose_dressed
 from synth.labels import LABELLED_COVERAGE, coco_keypoints
 from synth.motion import stand_on_ground
 from synth.occluder import OCCLUDER, Layer, lay
@@ -23,14 +23,16 @@ from synth.render import Cameras, screen_points, towards_cameras
 from synth.scenes.network import SceneCamera
 from synth.scenes.smear_numba import smear
 from synth.scenes.visits import Track
-from synth.shadow import held_off, shadow_matrix
+from synth.shadow import shadow_matrix, soften
 
 NOBODY = -1
 """Code of `Frame.owner` where only the background is seen."""
 MAX_SHADOW_M = 6.0
 """A shadow reaches no further from the feet, metres: a low sun's would cross the frame."""
-SPACING_M = 0.035
-"""Between the vertices of a person, metres, at most: a shadow that is made of them is as coarse. A low sun draws it out."""
+NEAREST_SHADOW_M = 1.5
+"""Nor nearer to the point below the camera than this."""
+SHADOW_CELL_M = 0.025
+"""Size of the coarse pixels of a shadow, whose edge is soft anyway."""
 MARGIN_PX = 2
 LEAST_BLUR_PX = 1.2
 """Less motion does not show."""
@@ -134,11 +136,12 @@ def _motion_px(posed: Posed, k: int, camera: SceneCamera) -> float:
     return abs(float(posed.track.velocity[0])) * camera.exposure_s * camera.focal_px / depth
 
 
-def window(camera: SceneCamera, light: Tensor, row: int, col: int, height: int, width: int) -> Cameras:
-    """The camera as it sees a window of its frame."""
+def window(camera: SceneCamera, light: Tensor, row: int, col: int, height: int, width: int, shrink: int = 1) -> Cameras:
+    """The camera as it sees a window of its frame, in height x width coarse pixels of shrink x shrink of the frame's."""
     intrinsics = torch.from_numpy(camera.intrinsics)[None].clone()
     intrinsics[0, 0, 2] -= col
     intrinsics[0, 1, 2] -= row
+    intrinsics[0, :2] /= shrink
     extrinsics = torch.from_numpy(camera.world_to_camera)[None]
     return Cameras(intrinsics=intrinsics, world_to_camera=extrinsics, light=light, height=height, width=width)
 
@@ -157,17 +160,19 @@ def shade_ground(
     rows, columns = frame.depth.shape
     deepest = np.zeros((rows, columns), np.float32)
     for posed in people:
-        top, left, bottom, right = _shadow_box(posed, k, camera, light)
+        fallen = _fallen(posed, k, light)
+        top, left, bottom, right = _shadow_box(fallen, camera)
         top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, rows), min(right, columns)
-        if bottom - top < 8 or right - left < 8:
+        shrink = math.ceil(SHADOW_CELL_M * camera.focal_px / -float(posed.track.place[k, 1]))
+        height, width = -((top - bottom) // shrink), -((left - right) // shrink)
+        if height < 4 or width < 4:
             continue
-        cameras = window(camera, light, top, left, bottom - top, right - left)
-        shrink = math.ceil(SPACING_M / max(float(light[0, 1]), 0.3) * camera.focal_px / -float(posed.track.place[k, 1]))
-        kept_off = held_off(posed.vertices[k : k + 1], cameras, shrink)
-        fine = torch.nn.functional.interpolate(kept_off[:, None], scale_factor=shrink, mode="bilinear")
+        mask = _covered(
+            fallen, posed.track.person.look.dressed, window(camera, light, top, left, height, width, shrink)
+        )
+        fine = torch.nn.functional.interpolate(soften(mask, light)[:, None], scale_factor=shrink, mode="bilinear")[0, 0]
         here = deepest[top:bottom, left:right]
-        np.maximum(here, fine[0, 0, : bottom - top, : right - left].numpy(), out=here)
-        deepest[top:bottom, left:right] = here
+        np.maximum(here, fine[: bottom - top, : right - left].numpy(), out=here)
     deepest *= ground
     touched = np.nonzero(deepest.any(1))[0]
     if len(touched):
@@ -175,18 +180,30 @@ def shade_ground(
         frame.image[part] *= (1 - deepest[part])[..., None]
 
 
-def _shadow_box(posed: Posed, k: int, camera: SceneCamera, light: Tensor) -> tuple[int, int, int, int]:
-    """Top, left, bottom, right of the shadow in the frame, pixels, with room for its soft edge."""
-    vertices = posed.vertices[k : k + 1]
-    fallen = shadow_matrix(light[:, :3])[:, :3] @ torch.nn.functional.pad(vertices, (0, 0, 0, 1), value=1.0)
-    feet = torch.from_numpy(posed.track.place[k])
-    for axis, middle in ((0, feet[0]), (2, feet[1])):
+def _fallen(posed: Posed, k: int, light: Tensor) -> Tensor:
+    """The person of frame k thrown onto the ground (1, 3, N), no further than MAX_SHADOW_M and never below the camera."""
+    fallen = shadow_matrix(light[:, :3])[:, :3] @ torch.nn.functional.pad(
+        posed.vertices[k : k + 1], (0, 0, 0, 1), value=1.0
+    )
+    for axis, middle in ((0, posed.track.place[k, 0]), (2, posed.track.place[k, 1])):
         fallen[:, axis].clamp_(float(middle) - MAX_SHADOW_M, float(middle) + MAX_SHADOW_M)
-    fallen[:, 2].clamp_(max=-1.5)
+    fallen[:, 2].clamp_(max=-NEAREST_SHADOW_M)
+    return fallen
+
+
+def _covered(fallen: Tensor, dressed: Dressed, cameras: Cameras) -> Tensor:
+    """How much a shadow covers of each pixel of a coarse window, (1, H, W) in [0, 1]."""
+    points = project(to_camera(fallen, cameras.world_to_camera), cameras.intrinsics).transpose(1, 2).contiguous()
+    visible = rasterize(points, dressed.faces, cameras.height, cameras.width, RasterConfig())
+    return visible.num_covered.float() / visible.supersampling**2
+
+
+def _shadow_box(fallen: Tensor, camera: SceneCamera) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of a shadow in the frame, pixels, with room for its soft edge."""
     extrinsics = torch.from_numpy(camera.world_to_camera)[None]
-    reach = outline(fallen.contiguous(), extrinsics)[0].double().numpy() * camera.focal_px
+    reach = outline(fallen, extrinsics)[0].double().numpy() * camera.focal_px
     left, top, right, bottom = reach + np.tile(camera.intrinsics[:2, 2], 2)
-    room = 0.25 * (bottom - top) + 6
+    room = 0.15 * camera.focal_px / camera.distance_m
     return int(top - room), int(left - room), int(bottom + room), int(right + room)
 
 

@@ -385,7 +385,7 @@ def test_shadows_of_vertices_cover_what_those_of_faces_do(crowd: list[Group], ti
         size = cameras.height, cameras.width
         faces = rasterize(points, group.dressed.faces, *size, RasterConfig(supersampling=1)).face >= 0
         coarse = torch.nn.functional.avg_pool2d(faces[:, None].float(), coarseness(cameras))[:, 0]
-        ours.append(fallen_on(group.vertices, cameras, coarseness(cameras)).flatten(1))
+        ours.append(fallen_on(group.vertices, cameras).flatten(1))
         theirs.append(coarse.flatten(1))
     ours, theirs = torch.cat(ours), torch.cat(theirs)
     assert (theirs.sum(1) > 50).sum() > 30
