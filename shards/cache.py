@@ -14,6 +14,7 @@ Folders stay until somebody removes them.
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -52,11 +53,16 @@ def local_copy(url: str, cache: Path | None = None, *, progress: Callable[[int, 
         remove_temporaries(folder, {MANIFEST, *(entry.name for entry in manifest.shards)})
         missing = _missing(folder, manifest)
         num_found = num_done = manifest.num_samples - sum(entry.num_samples for entry in missing)
+        interrupted = threading.Event()
         with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-            for num_samples in pool.map(partial(_copy_shard, url, folder), missing):
-                num_done += num_samples
-                if progress is not None:
-                    progress(num_done, num_found)
+            try:
+                for num_samples in pool.map(partial(_copy_shard, url, folder, interrupted), missing):
+                    num_done += num_samples
+                    if progress is not None:
+                        progress(num_done, num_found)
+            except KeyboardInterrupt:
+                interrupted.set()  # or the pool would wait for whole shards
+                raise
         with atomic_file(folder / MANIFEST) as file:
             file.write(text)
     return folder
@@ -70,11 +76,13 @@ def _missing(folder: Path, manifest: Manifest) -> list[ShardEntry]:
     return [entry for entry in manifest.shards if not is_there(entry)]
 
 
-def _copy_shard(url: str, folder: Path, entry: ShardEntry) -> int:
-    """Copy one shard; returns its number of samples."""
+def _copy_shard(url: str, folder: Path, interrupted: threading.Event, entry: ShardEntry) -> int:
+    """Copy one shard; returns its number of samples. Raises InterruptedError when told so."""
     where, digest = f"{url}/{entry.name}", hashlib.sha256()
     with open_url(where, num_bytes=entry.num_bytes) as source, atomic_file(folder / entry.name) as file:
-        while data := source.read(1 << 20):
+        while data := source.read1(1 << 20):
+            if interrupted.is_set():
+                raise InterruptedError
             digest.update(data)
             file.write(data)
         if digest.hexdigest() != entry.sha256:

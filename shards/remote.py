@@ -21,6 +21,8 @@ BUFFER_BYTES = 1 << 16
 """Taken out of a block at once."""
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Waits before the same byte is asked for again, seconds. Whoever gets on starts anew; after the last it is an error."""
+TIMEOUT_S = 60.0
+"""How long an HTTP server may be silent before it counts as a cut, seconds. S3 has its own, 15 s unless configured."""
 
 _STREAM = 0
 """Block size with which fsspec reads an HTTP answer as it comes."""
@@ -45,13 +47,24 @@ def open_url(url: str, *, num_bytes: int | None = None) -> BinaryIO:
     import fsspec  # takes as long as the rest of the package to import, and most sets are local
 
     try:
-        filesystem, path = fsspec.url_to_fs(url)
+        filesystem, path = fsspec.url_to_fs(url, **_http_options() if _is_http(url) else {})
     except ImportError as error:
         remedy = "http(s) and S3 need `pip install 'lookalike[remote]'`"
         raise ImportError(f"a package to read {url} is missing: {error}; {remedy}") from error
     except ValueError as error:
         raise ValueError(f"cannot read {url}: {error}") from error
     return io.BufferedReader(_RemoteFile(url, filesystem, path, num_bytes), BUFFER_BYTES)
+
+
+def _http_options() -> dict[str, Any]:
+    from aiohttp import ClientTimeout
+
+    # by default an answer has five minutes in all, also one that a training reads for an hour
+    return {"timeout": ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S)}
+
+
+def _is_http(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def fetch_manifest(url: str) -> tuple[Manifest, bytes]:
@@ -71,7 +84,7 @@ class _RemoteFile(io.RawIOBase):
     def __init__(self, url: str, filesystem: Any, path: str, num_bytes: int | None):
         super().__init__()
         self._url, self._filesystem, self._path, self._num_bytes = url, filesystem, path, num_bytes
-        self._block_bytes = BLOCK_BYTES
+        self._options = {"block_size": BLOCK_BYTES, "cache_type": "readahead"}
         self._file: Any = None
         self._position = 0
 
@@ -96,8 +109,8 @@ class _RemoteFile(io.RawIOBase):
                 break
             except Exception as error:  # every store's library has its own, without a common base
                 self._disconnect()
-                if isinstance(error, ValueError) and self._is_http and self._block_bytes != _STREAM:
-                    self._block_bytes = _STREAM  # the server knows no ranges
+                if isinstance(error, ValueError) and _is_http(self._url) and self._options["block_size"] != _STREAM:
+                    self._options["block_size"] = _STREAM  # the server knows no ranges
                 else:
                     self._wait(error, failures)
                     failures += 1
@@ -109,13 +122,9 @@ class _RemoteFile(io.RawIOBase):
         self._disconnect()
         super().close()
 
-    @property
-    def _is_http(self) -> bool:
-        return self._url.startswith(("http://", "https://"))
-
     def _read(self, size: int) -> bytes:
         if self._file is None:
-            self._file = self._filesystem.open(self._path, "rb", block_size=self._block_bytes, cache_type="readahead")
+            self._file = self._filesystem.open(self._path, "rb", **self._options)
         if self._file.tell() != self._position:
             try:
                 self._file.seek(self._position)
@@ -139,7 +148,7 @@ class _RemoteFile(io.RawIOBase):
 
     def _wait(self, error: Exception, failures: int) -> None:
         """Wait before the next try; raises what `error` means where that is no use or there were enough."""
-        if self._is_http and isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        if _is_http(self._url) and isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
             error = error.__cause__  # fsspec calls it "not found" whatever the server answered, or if it did not
         if (refusal := _refusal(error, self._url)) is not None:
             raise refusal from error

@@ -15,12 +15,15 @@ from tiny_sets import NUM_SHARDS, SAMPLES_PER_SHARD, MakeTiny, build_tiny, envir
 from torch.utils.data import DataLoader
 
 from shards import ShardError, remote
+from shards import cache as cache_module
 from shards.cache import local_copy
 from shards.table import Table
 
 NUM_SAMPLES = NUM_SHARDS * SAMPLES_PER_SHARD
 REQUESTS_PER_SHARD = 2
 """One for the size, one for the bytes."""
+SMALL_BLOCK = 4096
+"""Bytes, so that a tiny shard is many blocks."""
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +164,31 @@ def test_progress_counts_samples_and_what_was_found(server: HttpServer, cache: P
     (folder / "tiny-000003.tar").unlink()
     local_copy(server.url, progress=lambda *report: reports.append(report))
     assert reports[NUM_SHARDS:] == [(NUM_SAMPLES, NUM_SAMPLES - SAMPLES_PER_SHARD)]
+
+
+def test_an_interrupt_waits_for_no_shard(
+    server: HttpServer, own_set: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(remote, "BLOCK_BYTES", SMALL_BLOCK)
+    monkeypatch.setattr(remote, "BUFFER_BYTES", SMALL_BLOCK)
+    monkeypatch.setattr(cache_module, "NUM_CONNECTIONS", 2)
+    interrupted = threading.Event()
+
+    def on_request(path: str) -> None:
+        if path.endswith(".tar") and "tiny-000000" not in path:
+            assert interrupted.wait(60)
+
+    def progress(done: int, found: int) -> None:
+        server.requests.clear()
+        threading.Timer(0.3, interrupted.set).start()
+        raise KeyboardInterrupt
+
+    server.on_request = on_request
+    with pytest.raises(KeyboardInterrupt):
+        local_copy(server.url, progress=progress)
+    assert server.shard_requests() < (own_set / "tiny-000001.tar").stat().st_size / SMALL_BLOCK / 2
+    (folder,) = cache.iterdir()
+    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == ["tiny-000000.tar"]
 
 
 def test_a_cache_that_cannot_be_written_serves_what_it_holds(server: HttpServer, cache: Path):

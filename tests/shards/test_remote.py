@@ -4,6 +4,7 @@ import logging
 import math
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,8 +131,7 @@ def test_tries_are_counted_anew_after_progress(finished_set: Path, expected: lis
         assert line.num_cut > 2 * NUM_TRIES
 
 
-def test_a_line_that_never_holds_is_an_error_and_no_skipped_sample(server: HttpServer, small_blocks: None):
-    remote.BLOCK_BYTES = 1 << 20  # so that no line brings a whole block; `small_blocks` puts it back
+def test_a_line_that_never_holds_is_an_error_and_no_skipped_sample(server: HttpServer):
     with cut_line(server.server_port, after=20_000, times=math.inf) as line:
         with pytest.raises(ConnectionError) as caught:
             list(stream(line.url, max_bad_samples=100))
@@ -190,6 +190,23 @@ def test_nobody_answers(finished_set: Path):
         url = server.url
     with pytest.raises(ConnectionError, match="manifest.json cannot be read at byte 0, 4 tries failed.*Cannot connect"):
         stream(url)
+
+
+def test_a_server_that_falls_silent_is_asked_again(
+    server: HttpServer, expected: list[Sample], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(remote, "TIMEOUT_S", 0.1)
+    silence, over = ["GET"], threading.Event()
+
+    def on_request(path: str) -> None:
+        if path.endswith("2.tar") and server.requests[-1][0] in silence:
+            silence.clear()
+            over.wait(60)
+
+    server.on_request = on_request
+    assert_same(list(stream(server.url)), expected)
+    assert silence == []
+    over.set()
 
 
 def test_a_set_that_is_not_there_or_not_complete(tmp_path: Path, s3_url: str):
