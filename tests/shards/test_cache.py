@@ -86,6 +86,7 @@ def test_the_next_table_asks_for_no_shard(server: HttpServer, cache: Path):
 def test_a_changed_set_is_noticed(server: HttpServer, own_set: Path, cache: Path):
     old = Table(server.url)
     before = members(old)
+    old.close()
     build_tiny(own_set, MakeTiny(samples_per_shard=3), seed=1, overwrite=True)
     new = Table(server.url)
     assert (len(old), len(new)) == (NUM_SAMPLES, NUM_SHARDS * 3)
