@@ -34,8 +34,8 @@ ProgressReport = Callable[[int, int], None]
 def main(command: Callable[[], int | None]) -> NoReturn:
     """Run a command line and exit with its code: what it returns (None is 0), 2 for an error, 130 when interrupted.
 
-    An error of use or of the machine (ValueError, OSError, a package missing, a worker killed) is one message on stderr, without
-    traceback unless LOOKALIKE_DEBUG=1. SIGTERM is taken as Ctrl-C.
+    An error of use or of the machine (ValueError, OSError, a package missing, a worker killed) is one message on
+    stderr, without traceback unless LOOKALIKE_DEBUG=1. SIGTERM is taken as Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:

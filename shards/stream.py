@@ -44,9 +44,10 @@ def stream(
     """Samples of one or several sets, in shard order, for a DataLoader or a plain loop.
 
     sources: each a folder of shards, a `.tar`, or a brace pattern of such (`pit-{000000..000009}.tar`), by path or by
-    URL (see `shards.remote`; read block by block, without a copy). fields: those to decode, giving a dict {"key", field, ...}; all by default, giving a
-    `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of shards too. One pass gives every
-    sample exactly once over all ranks and workers, unless `repeat`, which starts the next epoch by itself.
+    URL (read block by block, without a copy: see `shards.remote`). fields: those to decode, giving a dict {"key", field,
+    ...}; all by default, giving a `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of
+    shards too. One pass gives every sample exactly once over all ranks and workers, unless `repeat`, which starts the
+    next epoch by itself.
 
     weights: one positive number per source. Each sample then comes from a source drawn with that probability, every
     source starts over when it is spent, and the stream has no end. max_bad_samples: samples that may be skipped, each
@@ -92,7 +93,7 @@ class ShardStream(IterableDataset):
         repeat: bool,
         max_bad_samples: int,
     ):
-        """sources: shard path or URL -> what the manifest says (None without one), one mapping each; the rest as for `stream`."""
+        """sources: shard path or URL -> its entry in the manifest (None without), one mapping each; the rest as `stream`."""
         super().__init__()
         self._sources, self._fields, self._weights = sources, fields, weights
         self._shuffle_buffer, self._seed, self._repeat = shuffle_buffer, seed, repeat
