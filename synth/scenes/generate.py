@@ -97,14 +97,19 @@ def take_shots(
 
 
 def _with_matches(crops: list[Crop]) -> list[Crop]:
-    """Queries whom no other camera's gallery holds go into the gallery."""
+    """Every query has a picture of its person by another camera in the gallery: where none is left, a query goes there."""
+    queries = [crop for crop in crops if crop.split == "query"]
     cameras: dict[str, set[int]] = {}
     for crop in crops:
         if crop.split == "gallery":
             cameras.setdefault(crop.record["identity"], set()).add(crop.record["camera_id"])
-    for crop in crops:
-        if crop.split == "query" and not cameras.get(crop.record["identity"], set()) - {crop.record["camera_id"]}:
-            crop.split = "gallery"
+    for crop in queries:
+        identity, camera = crop.record["identity"], crop.record["camera_id"]
+        if crop.split == "query" and not cameras.get(identity, set()) - {camera}:
+            others = [q for q in queries if q.split == "query" and q.record["identity"] == identity and q is not crop]
+            given = others[-1] if others else crop
+            given.split = "gallery"
+            cameras.setdefault(identity, set()).add(given.record["camera_id"])
     return crops
 
 
