@@ -1,4 +1,4 @@
-"""Look at a set of shards: python -m shards info|verify|sheet FOLDER."""
+"""Pack, look at and unpack sets of shards: python -m shards pack|info|verify|sheet|unpack."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import tyro
 
 from shards.codec import encode_png
 from shards.console import main, progress_bar, write_json, write_text
+from shards.convert.commands import Pack, Unpack
 from shards.errors import ShardError
 from shards.info import format_info, set_info
 from shards.manifest import read_manifest
@@ -106,7 +107,7 @@ def _num_samples(folder: Path) -> int | None:
 
 def cli() -> int:
     """Parse the command line and run the command; returns the exit code."""
-    command = tyro.cli(Info | Verify | Sheet, prog="python -m shards", description=__doc__)
+    command = tyro.cli(Pack | Info | Verify | Sheet | Unpack, prog="python -m shards", description=__doc__)
     return command.run()
 
 
