@@ -12,6 +12,7 @@ from typing import Any
 from shards.codec import encode_jpeg
 from shards.convert.listing import IMAGE, Entry, Malformed, Picture, by_name, files_in
 from shards.convert.market import cuhk03_np
+from shards.convert.matlab import read_matlab
 from shards.convert.pictures import QUALITY, read_picture
 
 CUHK03_MAT = "cuhk-03.mat"
@@ -21,12 +22,13 @@ _SPLITS = (("train_idx", "train"), ("query_idx", "query"), ("gallery_idx", "gall
 
 
 def cuhk01(root: Path) -> Iterator[Entry]:
-    """CUHK01: pictures 1 and 2 of a person are of camera 1, 3 and 4 of camera 2, all in one folder.
+    """CUHK01: pictures 1 and 2 of a person are of camera 1, 3 and 4 of camera 2, all in `campus` or in root itself.
 
     The first half of the people by number, rounded down (485 of 971), is train; of the others (486) camera 1 is query
     and camera 2 gallery. Published results average over random halves.
     """
-    entries = list(by_name(files_in(root), _CUHK01, like="0001001.png", split="train"))
+    files = files_in(root, "campus" if (root / "campus").is_dir() else "")
+    entries = list(by_name(files, _CUHK01, like="0001001.png", split="train"))
     people = sorted({entry.identity for entry in entries if isinstance(entry, Picture)})
     train = set(people[: len(people) // 2])
     for entry in entries:
@@ -46,7 +48,8 @@ def cuhk03(root: Path, boxes: str) -> Iterator[Entry]:
     if not (root / CUHK03_MAT).is_file():
         yield from cuhk03_np(root, boxes)
         return
-    protocol = _protocol(root / f"cuhk03_new_protocol_config_{boxes}.mat")
+    fields = ("filelist", "labels", *(field for field, _ in _SPLITS))
+    protocol = read_matlab(root / f"cuhk03_new_protocol_config_{boxes}.mat", fields)
     names, labels = protocol["filelist"].ravel(), protocol["labels"].ravel()
     for field, split in _SPLITS:
         for index in protocol[field].ravel().tolist():
@@ -56,21 +59,6 @@ def cuhk03(root: Path, boxes: str) -> Iterator[Entry]:
                 yield Malformed(file, "the protocol must list names like 1_001_1_01.png")
             else:
                 yield Picture(file=file, identity=f"{label:04d}", camera_id=int(match[3]), split=split)
-
-
-def _protocol(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat  # takes half a second, which other layouts need not wait
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path}: it says who is train, query and gallery")
-    fields = ("filelist", "labels", *(field for field, _ in _SPLITS))
-    try:
-        protocol = loadmat(path, variable_names=fields)
-    except (ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path} is not a MATLAB 5 file: {error}") from error
-    if missing := [field for field in fields if field not in protocol]:
-        raise ValueError(f"{path} has no {', '.join(missing)}: it is not the new protocol of CUHK03")
-    return protocol
 
 
 def read_cuhk03(root: Path, picture: Picture) -> dict[str, bytes]:

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import orjson
-
 from shards.convert.cuhk import cuhk01, cuhk03, read_cuhk03
 from shards.convert.densepose import coco_densepose, read_crop
 from shards.convert.folder import folder
@@ -112,7 +110,7 @@ class Listing:
         """SHA-256 of all that is told of the pictures: a folder that has changed gives another."""
         digest = hashlib.sha256()
         for picture in self.pictures:
-            digest.update(orjson.dumps(list(picture)) + b"\n")
+            digest.update(repr(tuple(picture)).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 

@@ -52,6 +52,15 @@ def files_in(root: Path, folder: str = "") -> list[str]:
     return [above + name for name in sorted(os.listdir(place)) if not PASSED_OVER.fullmatch(name)]
 
 
+def files_below(root: Path, *, leave: str) -> Iterator[str]:
+    """Paths of the files at any depth below root, folder after folder, sorted, but `PASSED_OVER`; leave: start of names of
+    folders not to look into."""
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", leave)))
+        above = Path(place).relative_to(root)
+        yield from ((above / name).as_posix() for name in sorted(names) if not PASSED_OVER.fullmatch(name))
+
+
 def folders_in(root: Path, folder: str = "") -> Iterator[str | Malformed]:
     """Paths of the folders in root/folder, sorted; whatever else lies there is malformed."""
     for path in files_in(root, folder):

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from shards.convert.listing import IMAGE, Entry, Malformed, Picture, by_name, files_in, folders_in
+from shards.convert.matlab import read_matlab
 from shards.meta import DISTRACTOR, JUNK
 
 _NAME = re.compile(r"(?P<identity>00-1|\d{4})C(?P<camera_id>\d)T(?P<sequence>\d{4})F(?P<frame>\d{3,})" + IMAGE)
@@ -67,22 +69,19 @@ def _tracklet(root: Path, names: list[str], row: list[int]) -> list[str]:
     """Names of the pictures of one row, held against its identity and camera."""
     first, last, identity, camera_id = row
     tracklet = names[first - 1 : last]
-    start = f"{'00-1' if identity == -1 else f'{identity:04d}'}C{camera_id}"
-    if not 1 <= first <= last <= len(names) or not all(name.startswith(start) for name in tracklet):
+    start = f"{'00-1' if identity == -1 else f'{identity:04d}'}C{camera_id}T"
+    of_one = {name.partition("F")[0] for name in tracklet}
+    if not 1 <= first <= last <= len(names) or len(of_one) != 1 or not tracklet[0].startswith(start):
         raise ValueError(
-            f"{root / _TRACKS} says that pictures {first} to {last} of bbox_test are named {start}..., which they are "
-            f"not: pictures are missing, or {_NAMES} is (put it beside the others)"
+            f"{root / _TRACKS} says that pictures {first} to {last} of bbox_test are one tracklet {start}..., which they "
+            f"are not: pictures are missing, or {_NAMES} is (put it beside the others)"
         )
     return tracklet
 
 
-def _matrix(path: Path) -> Any:
-    """The one integer array of a MATLAB file. Raises ValueError for another file."""
-    from scipy.io import loadmat  # takes half a second, which other layouts need not wait
-
-    try:
-        arrays = [value for name, value in loadmat(path).items() if not name.startswith("__")]
-        (array,) = arrays
-        return array.astype(int)
-    except (ValueError, TypeError, NotImplementedError, KeyError) as error:
-        raise ValueError(f"{path} must be a MATLAB file with one array of integers ({error})") from error
+def _matrix(path: Path) -> np.ndarray:
+    """The one array of a MATLAB file, int. Raises ValueError where there is not one."""
+    arrays = list(read_matlab(path).values())
+    if len(arrays) != 1 or not np.issubdtype(arrays[0].dtype, np.number):
+        raise ValueError(f"{path} must hold one array of numbers, got {len(arrays)} variables")
+    return arrays[0].astype(int)

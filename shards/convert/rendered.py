@@ -5,12 +5,11 @@ Their cameras are numbered anew in every scene, so a camera's number here is 100
 repositories describe.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from shards.convert.listing import IMAGE, Entry, Malformed, Picture, by_name, files_in, folders_in
+from shards.convert.listing import IMAGE, Entry, Malformed, Picture, by_name, files_below, files_in, folders_in
 
 CAMERAS_PER_SCENE = 1000
 # The first release of RandPerson names the camera before the scene.
@@ -26,11 +25,8 @@ def randperson(root: Path) -> Iterator[Entry]:
 
     Folders `delete_*` hold what its authors took out and are left alone.
     """
-    for place, folders, _ in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("delete_"))
-        below = Path(place).relative_to(root).as_posix()
-        files = [path for path in files_in(root, "" if below == "." else below) if not (root / path).is_dir()]
-        yield from by_name(files, _CHARACTER, like=_LIKE, split="train", refine=_across_scenes)
+    files = files_below(root, leave="delete_")
+    return by_name(files, _CHARACTER, like=_LIKE, split="train", refine=_across_scenes)
 
 
 def clonedperson(root: Path) -> Iterator[Entry]:

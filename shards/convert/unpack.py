@@ -54,7 +54,7 @@ def unpack_market1501(src: Path, out: Path, *, progress: Callable[[int, int], No
     The folder takes its name when whole. Raises ShardError, naming the key, for a sample without identity or split;
     FileExistsError where `out` is there already and not empty; FileNotFoundError where there is no set.
     """
-    out = Path(out)
+    out = Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is there already: remove it, or choose another folder")
     table = Table(src)
@@ -83,16 +83,16 @@ def number_identities(identities: Iterable[str]) -> Numbers:
     """Own numbers where all are `DATASET/NUMBER` of one data set, no two alike and none 0; else 1, 2, ... by name."""
     identities = sorted(identities)
     parts = [identity.rpartition("/") for identity in identities]
-    if len({dataset for dataset, _, _ in parts}) == 1 and all(part[2].isdecimal() for part in parts):
+    if len({dataset for dataset, _, _ in parts}) <= 1 and all(part[2].isdecimal() for part in parts):
         own = [int(number) for _, _, number in parts]
-        if min(own) > 0 and len({*own}) == len(own):
+        if min(own, default=1) > 0 and len({*own}) == len(own):
             return Numbers(of=dict(zip(identities, own, strict=True)), are_own=True)
     return Numbers(of={identity: number for number, identity in enumerate(identities, start=1)}, are_own=False)
 
 
 def number_cameras(cameras: set[tuple[str, int]]) -> Numbers:
     """cameras: (data set, number). Own numbers where all are of one data set and lie in 1..MAX_CAMERA; else 1, 2, ..."""
-    are_own = len({dataset for dataset, _ in cameras}) == 1 and all(1 <= own <= MAX_CAMERA for _, own in cameras)
+    are_own = len({dataset for dataset, _ in cameras}) <= 1 and all(1 <= own <= MAX_CAMERA for _, own in cameras)
     numbered = {
         _camera(dataset, own): own if are_own else number
         for number, (dataset, own) in enumerate(sorted(cameras), start=1)
