@@ -68,7 +68,7 @@ def draw_identities(rows: Sequence[tuple[str, Sequence[tuple[str, Sample]]]]) ->
         raise ValueError(f"a sheet needs samples in every row, got rows of {[len(row) for _, row in rows]}")
     drawn = [(title, [_group(sample, caption, True) for caption, sample in row]) for title, row in rows]
     width = max(sum(tile.width + GAP for tile in tiles) for _, tiles in drawn)
-    height = CAPTION + CAPTION + TILE_HEIGHT + 2 * GAP
+    height = 2 * CAPTION + TILE_HEIGHT + 2 * GAP
     sheet = Image.new("RGB", (width + GAP, height * len(drawn) + GAP), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=10)
     for i, (title, tiles) in enumerate(drawn):
@@ -89,8 +89,12 @@ def choose_identities(
     of up to `per_identity` indices of one identity, by camera and then index. Raises ValueError where nobody is named.
     """
     people = [one for one in np.unique(identities).tolist() if one and not one.endswith((f"/{JUNK}", f"/{DISTRACTOR}"))]
-    if not people or num < 1 or per_identity < 1:
-        raise ValueError(f"{len(people)} identities, of which {num} with {per_identity} pictures each cannot be shown")
+    if not people:
+        raise ValueError("a sheet by identity needs a set with identities, this one names no identities")
+    if num < 1 or per_identity < 1:
+        raise ValueError(
+            f"of {len(people)} identities at least one must be shown, by at least one picture, got {num} and {per_identity}"
+        )
     order = np.argsort(identities, kind="stable")
     by_name = identities[order]
     chosen = []
