@@ -42,6 +42,8 @@ def cuhk01(root: Path) -> Iterator[Entry]:
 def cuhk03(root: Path, boxes: str) -> Iterator[Entry]:
     """CUHK03 by the new protocol, 767 people to train and 700 to test; boxes is `labeled` or `detected`.
 
+    Every person was seen by one of five pairs of cameras; camera 1 and 2 are the views of the pair.
+
     root holds `cuhk-03.mat` and `cuhk03_new_protocol_config_BOXES.mat`, or the folders of CUHK03-NP. Raises
     FileNotFoundError where it holds neither.
     """
@@ -52,7 +54,9 @@ def cuhk03(root: Path, boxes: str) -> Iterator[Entry]:
     protocol = read_matlab(root / f"cuhk03_new_protocol_config_{boxes}.mat", fields)
     names, labels = protocol["filelist"].ravel(), protocol["labels"].ravel()
     for field, split in _SPLITS:
-        for index in protocol[field].ravel().tolist():
+        for index in protocol[field].ravel().astype(int).tolist():
+            if not 1 <= index <= min(len(names), len(labels)):
+                raise ValueError(f"{field} of the protocol of CUHK03 says {index}, of {len(names)} names")
             name, label = str(names[index - 1].item()), int(labels[index - 1])
             file, match = f"{CUHK03_MAT}#{boxes}/{name}", _CUHK03.fullmatch(name)
             if match is None:

@@ -58,7 +58,7 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
     "dukemtmcreid": Layout(
         entries=dukemtmcreid,
         dataset="dukemtmcreid",
-        licence="DukeMTMC-reID: withdrawn by its authors in 2019, who ask that it be used no more; no download is offered",
+        licence="DukeMTMC-reID: withdrawn by its authors in 2019; no download is offered",
     ),
     "cuhk01": Layout(entries=cuhk01, dataset="cuhk01", licence=f"CUHK01: {_RESEARCH}"),
     **{
@@ -73,7 +73,7 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
     "msmt17": Layout(
         entries=msmt17,
         dataset="msmt17",
-        licence="MSMT17: research only, under the agreement signed for it; version 2, with faces blurred, replaces 1",
+        licence="MSMT17: research only, under the agreement signed for it",
     ),
     "mars": Layout(entries=mars, dataset="mars", licence=f"MARS: {_RESEARCH}"),
     "partial-reid": Layout(entries=partial_reid, dataset="partial-reid", licence=f"Partial-REID: {_RESEARCH}"),
@@ -130,7 +130,8 @@ def list_pictures(
     src, known = Path(src), LAYOUTS[layout]
     if not src.is_dir():
         raise FileNotFoundError(f"no folder {src}: give the data set's folder as SRC")
-    dataset = dataset or known.dataset or src.resolve().name
+    if dataset is None:
+        dataset = known.dataset or src.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", dataset):
         raise ValueError(
             f"a data set's name is letters, digits, '_' and '-', got {dataset!r}; give another by --dataset"
@@ -146,4 +147,6 @@ def list_pictures(
     pictures = tuple(entry for entry in entries if isinstance(entry, Picture))
     if not pictures:
         raise ValueError(f"no pictures of layout {layout} in {src}")
-    return Listing(dataset=dataset, licence=licence or known.licence, pictures=pictures, malformed=malformed)
+    return Listing(
+        dataset=dataset, licence=known.licence if licence is None else licence, pictures=pictures, malformed=malformed
+    )

@@ -7,6 +7,7 @@ He et al. 2018 (Partial-iLIDS).
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from shards.convert.listing import IMAGE, Entry, Picture, by_name, files_in
@@ -30,10 +31,11 @@ def partial_ilids(root: Path) -> Iterator[Entry]:
 
 def _probe_and_gallery(root: Path, probe: str, gallery: str, like: str) -> Iterator[Entry]:
     for folder, split, camera_id in ((probe, "query", 1), (gallery, "gallery", 2)):
+        refine = partial(_seen_by, camera_id)
+        yield from by_name(files_in(root, folder), _NAME, like=like, split=split, refine=refine)
 
-        def seen_by(picture: Picture, camera_id: int = camera_id) -> Picture:
-            # A number is text here: 1 and 001 are the same person, and person 0 is no distractor.
-            camera_id = camera_id if picture.camera_id is None else picture.camera_id
-            return picture._replace(identity=f"{int(picture.identity):04d}", camera_id=camera_id)
 
-        yield from by_name(files_in(root, folder), _NAME, like=like, split=split, refine=seen_by)
+def _seen_by(camera_id: int, picture: Picture) -> Picture:
+    """Told by camera `camera_id` unless the name says which; 1 and 001 are one person, and person 0 is no distractor."""
+    camera_id = camera_id if picture.camera_id is None else picture.camera_id
+    return picture._replace(identity=f"{int(picture.identity):04d}", camera_id=camera_id)

@@ -7,6 +7,7 @@ repositories describe.
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from shards.convert.listing import IMAGE, Entry, Malformed, Picture, by_name, files_below, files_in, folders_in
@@ -41,18 +42,18 @@ def unrealperson(root: Path) -> Iterator[Entry]:
     A person is the same in every environment, but not in another version: identities are `Y-P`.
     """
     for folder in folders_in(root):
-        match = None if isinstance(folder, Malformed) else _UNREAL_FOLDER.fullmatch(folder)
-        if match is None:
-            yield folder if isinstance(folder, Malformed) else Malformed(folder, "must be named like unreal_v3.1")
-            continue
-        environment, version = match.groups()
+        if isinstance(folder, Malformed):
+            yield folder
+        elif (match := _UNREAL_FOLDER.fullmatch(folder)) is None:
+            yield Malformed(folder, "must be named like unreal_v3.1")
+        else:
+            files, refine = files_in(root, f"{folder}/images"), partial(_across_versions, *match.groups())
+            yield from by_name(files, _UNREAL, like="333_c001_78.jpg", split="train", refine=refine)
 
-        def across(picture: Picture, environment: int = int(environment), version: str = version) -> Picture:
-            identity = f"{version}-{picture.identity}"
-            return _across_scenes(picture._replace(identity=identity, sequence=environment))
 
-        files = files_in(root, f"{folder}/images")
-        yield from by_name(files, _UNREAL, like="333_c001_78.jpg", split="train", refine=across)
+def _across_versions(environment: str, version: str, picture: Picture) -> Picture:
+    identity = f"{version}-{picture.identity}"
+    return _across_scenes(picture._replace(identity=identity, sequence=int(environment)))
 
 
 def _across_scenes(picture: Picture) -> Picture:

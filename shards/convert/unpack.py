@@ -1,8 +1,8 @@
 """A set of shards as a folder in the Market-1501 layout, which other reID tools train and test on.
 
 Its file names say numbers, so identities and cameras need some. A Market-1501 set gets its own back, and the names that it
-came with; any other is numbered from 1, and `numbers.json` beside the folders says what became what. Junk stays -1 and
-distractors 0000.
+came with. Where a set has no numbers of its own that would do, they are given from 1, and `numbers.json` beside the folders
+says what became what. Junk stays -1 and distractors 0000.
 """
 
 import json
@@ -21,7 +21,7 @@ from shards.table import Table
 
 NUMBERS = "numbers.json"
 MAX_CAMERA = 9
-"""Other tools read one digit after `_c`: cameras beyond are numbered anew, and those above 9 even then read wrongly by some."""
+"""Other tools read one digit after `_c`."""
 _BOX = re.compile(r"\d+_(?:-1|\d{4,})_c\d+s\d+_\d{6,}_(\d{2,})")
 """A key made from a Market-1501 name; the group is the number of the box in its frame."""
 _SPECIAL = {f"/{JUNK}": "-1", f"/{DISTRACTOR}": "0000"}
