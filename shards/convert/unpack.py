@@ -101,16 +101,16 @@ def number_cameras(cameras: set[tuple[str, int]]) -> Numbers:
 
 
 def _write(table: Table, folder: Path, numbered: Unpacked, progress: Callable[[int, int], None]) -> None:
-    folder_of = {split: folder / name for name, split in FOLDERS.items()}
-    for place in folder_of.values():
-        place.mkdir(parents=True)
+    folder_of = {split: name for name, split in FOLDERS.items()}
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True)
     names = _Names()
     for i in range(len(table)):
         meta = table.read(i, ("meta",))["meta"]
         number = _special(meta.identity) or f"{numbered.identities.of[meta.identity]:04d}"
         camera = numbered.cameras.of[_camera(meta.dataset, -1 if meta.camera_id is None else meta.camera_id)]
-        name = names.give(f"{number}_c{camera}", meta, str(table.keys[i]))
-        (folder_of[meta.split] / name).write_bytes(table.read_members(i, ("image.jpg",))["image.jpg"])
+        name = names.give(f"{folder_of[meta.split]}/{number}_c{camera}", meta, str(table.keys[i]))
+        (folder / name).write_bytes(table.read_members(i, ("image.jpg",))["image.jpg"])
         progress(i + 1, 0)
     made = {
         name: numbers.of
@@ -123,14 +123,15 @@ def _write(table: Table, folder: Path, numbered: Unpacked, progress: Callable[[i
 
 @dataclass(slots=True)
 class _Names:
-    """File names, no two alike in the whole set."""
+    """Paths of files, no two alike."""
 
     given: set[str] = field(default_factory=set)
     boxes: dict[str, int] = field(default_factory=dict)
     """Start of a name -> number of the box given last."""
 
     def give(self, start: str, meta: Meta, key: str) -> str:
-        """`0002_c1s1_000451_03.jpg`; the box has the number that the key remembers, else the next that is free."""
+        """`query/0002_c1s1_000451_03.jpg` from its start, `query/0002_c1`; the box has the number that the key remembers,
+        else the next that is free."""
         start = f"{start}s{1 if meta.sequence is None else meta.sequence}_{meta.frame or 0:06d}"
         own = _BOX.fullmatch(key)
         name = f"{start}_{own[1]}.jpg" if own else None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,10 +85,13 @@ def test_any_set_with_identities_is_read_by_other_tools(case: str, tmp_path: Pat
 
 
 class MakeRendered:
-    """`make_shard` of rendered people: three identities, cameras 0 to 2, no sequences, several pictures alike in all."""
+    """`make_shard` of rendered people: three identities, cameras 0 to 2, no sequences, several pictures alike in all.
 
-    def __init__(self, **changes: object):
-        self.changes = changes
+    key and changes, of the meta, are for the fifth.
+    """
+
+    def __init__(self, key: str = "000004", **changes: object):
+        self.key, self.changes = key, changes
 
     def __call__(self, index: int):
         for i in range(9):
@@ -95,7 +99,7 @@ class MakeRendered:
             values = {**sample.meta.to_dict(), "identity": f"tiny/seed-0-{i % 3}", "split": "train", "camera_id": i % 3}
             meta = type(sample.meta).from_dict(values | (self.changes if i == 4 else {}))
             members = {**sample.members, "meta.json": encode_meta(meta)}
-            yield EncodedSample(key=sample.key, members=members, meta=meta)
+            yield EncodedSample(key=self.key if i == 4 else sample.key, members=members, meta=meta)
 
 
 def rendered_set(folder: Path, **changes: object) -> Path:
@@ -113,6 +117,23 @@ def test_rendered_people_get_numbers_and_a_list_of_them(tmp_path: Path):
     }
     names = [path.name for path in sorted((tmp_path / "out/bounding_box_train").iterdir())]
     assert names == [f"000{k}_c{k}s1_000000_0{box}.jpg" for k in (1, 2, 3) for box in (1, 2, 3)]
+
+
+def test_no_picture_takes_the_name_of_another(tmp_path: Path, no_processes: None):
+    source = rendered_set(tmp_path / "set", key="0_0002_c2s1_000000_01")  # its own box 1, and the second of its kind
+    unpack_market1501(source, tmp_path / "out")
+    names = [path.name for path in sorted((tmp_path / "out/bounding_box_train").glob("0002*"))]
+    assert names == [f"0002_c2s1_000000_0{box}.jpg" for box in (1, 2, 3)]
+
+
+def test_a_picture_of_query_and_gallery_keeps_its_name_in_both(tmp_path: Path, no_processes: None):
+    market1501(tmp_path / "market")
+    name = "0001_c1s1_001051_00.jpg"
+    shutil.copy(tmp_path / "market/query" / name, tmp_path / "market/bounding_box_test" / name)
+    make_set("market1501", tmp_path / "market", tmp_path / "set")
+    unpack_market1501(tmp_path / "set", tmp_path / "back")
+    shutil.rmtree(tmp_path / "market/gt_bbox")
+    assert pictures_of(tmp_path / "back") == pictures_of(tmp_path / "market")
 
 
 @pytest.mark.parametrize("what", ["identity", "split"])
