@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from shards.meta import DISTRACTOR, JUNK
+from shards.meta import NOBODY
 from shards.schema import Sample
 from shards.semantics import LIMB_INDICES, SURFACE_TO_7, SURFACES_24, merge, person_mask
 
@@ -88,7 +88,7 @@ def choose_identities(
     identities (N,) str, "" for none; camera_ids (N,) int. Junk and distractors are nobody. Returns up to `num` lists, each
     of up to `per_identity` indices of one identity, by camera and then index. Raises ValueError where nobody is named.
     """
-    people = [one for one in np.unique(identities).tolist() if one and not one.endswith((f"/{JUNK}", f"/{DISTRACTOR}"))]
+    people = [one for one in np.unique(identities).tolist() if one and not one.endswith(NOBODY)]
     if not people:
         raise ValueError("a sheet by identity needs a set with identities, this one names no identities")
     if num < 1 or per_identity < 1:

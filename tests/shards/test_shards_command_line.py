@@ -29,7 +29,8 @@ def test_info(own_set: Path):
     assert info["num_samples"] == NUM_SAMPLES
     assert info["origins"] == {"rendered": 24}
     assert info["splits"] == {"gallery": 8, "query": 8, "train": 8}
-    assert info["num_identities"] == 4
+    assert info["num_identities"] == 3  # tiny/1 to tiny/3: tiny/0 are distractors
+    assert (info["num_junk"], info["num_distractors"]) == (0, 5)
     assert info["num_unlabelled"] == 4
     assert info["samples_per_camera"] == {"0": 8, "1": 8, "2": 8}
     assert info["config"] == {"seed": 0, "camera": {"height_m": 3.0}}
