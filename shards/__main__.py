@@ -1,4 +1,4 @@
-"""Pack, look at and unpack sets of shards: python -m shards pack|info|verify|sheet|unpack."""
+"""Pack, look at and unpack sets of shards: python -m shards pack|info|verify|sheet|unpack; info and sheet take URLs too."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,33 +7,35 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
+from shards.cache import local_copy
 from shards.codec import encode_png
 from shards.console import main, progress_bar, write_json, write_text
 from shards.convert.commands import Pack, Unpack
 from shards.errors import ShardError
 from shards.info import format_info, set_info
 from shards.manifest import read_manifest
+from shards.remote import is_url
 from shards.schema import Sample
 from shards.sheet import choose_identities, draw_identities, draw_sheet
 from shards.table import Table
 from shards.verify import verify_set
 from shards.writer import atomic_file
 
-Folder = Annotated[Path, tyro.conf.Positional]
+Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|URL")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Info:
     """Statistics: samples by origin, data set, split, identity and camera; members, bytes, config, licences, speed."""
 
-    folder: Folder
-    """Folder with a manifest.json."""
+    source: Source
+    """Folder with a manifest.json, or a URL of one, which is copied into the cache first."""
     json: bool = False
     """Write JSON to stdout."""
 
     def run(self) -> int:
         """Returns the exit code."""
-        info = set_info(self.folder)
+        info = set_info(_local(self.source))
         if self.json:
             write_json(info)
         else:
@@ -45,7 +47,7 @@ class Info:
 class Verify:
     """Check every hash, decode every member, compare every count; name shard, key and field of all that is wrong."""
 
-    folder: Folder
+    folder: Annotated[str, tyro.conf.Positional]
     """Folder with a manifest.json."""
     workers: int = 1
     """Processes."""
@@ -54,8 +56,14 @@ class Verify:
 
     def run(self) -> int:
         """Returns the exit code: 1 if anything is wrong."""
-        with progress_bar("verify", _num_samples(self.folder)) as progress:
-            result = verify_set(self.folder, num_workers=self.workers, progress=progress)
+        if is_url(self.folder):
+            raise ValueError(
+                f"verify checks folders, got {self.folder}: `python -m shards info` copies a set behind a URL, checks the "
+                "hash of every shard and names the folder of the copy, which can be verified"
+            )
+        folder = Path(self.folder)
+        with progress_bar("verify", _num_samples(folder)) as progress:
+            result = verify_set(folder, num_workers=self.workers, progress=progress)
         if self.json:
             faults = [{"shard": f.shard, "key": f.key, "field": f.field, "rule": f.rule} for f in result.faults]
             write_json({"num_shards": result.num_shards, "num_samples": result.num_samples, "faults": faults})
@@ -71,8 +79,8 @@ class Verify:
 class Sheet:
     """Draw a contact sheet: samples spread evenly over the set, or identities, each one's pictures of all cameras in a row."""
 
-    folder: Folder
-    """Folder with a manifest.json."""
+    source: Source
+    """Folder with a manifest.json, or a URL of one, which is copied into the cache first."""
     out: Path = Path("sheet.png")
     """Picture to write."""
     by: Literal["sample", "identity"] = "sample"
@@ -88,7 +96,7 @@ class Sheet:
 
     def run(self) -> int:
         """Returns the exit code."""
-        table = Table(self.folder)
+        table = Table(_local(self.source))
         match self.by:
             case "sample":
                 num, columns = _default(self.num, 16), _default(self.columns, 2)
@@ -120,6 +128,14 @@ def _identity_row(table: Table, indices: list[int]) -> tuple[str, list[tuple[str
     captions = ["camera unknown" if camera < 0 else f"camera {camera}" for camera in cameras]
     title = f"{table.identities[indices[0]]}: {len(set(cameras))} cameras, {len(indices)} pictures shown"
     return title, [(caption, table[i]) for caption, i in zip(captions, indices, strict=True)]
+
+
+def _local(source: str) -> Path:
+    """The folder of a set, which is a copy where `source` is a URL."""
+    if not is_url(source):
+        return Path(source)
+    with progress_bar("copy", None) as progress:
+        return local_copy(source, progress=progress)
 
 
 def _num_samples(folder: Path) -> int | None:
