@@ -33,7 +33,7 @@ class Pack:
     dataset: str | None = None
     """Name of the data set, part of every identity; by default the layout's, for `folder` the name of SRC."""
     licence: str | None = None
-    """What the pictures may be used under; by default what is known of the layout's data set."""
+    """What the pictures may be used under; by default what is known of the layout's own data set."""
     skip_malformed: bool = False
     """Pass over files that do not fit the layout; they are counted and listed."""
     workers: int = 1

@@ -39,6 +39,7 @@ LayoutName = Literal[
     "folder",
 ]
 _RESEARCH = "research only, under its authors' terms"
+NOT_STATED = "not stated"
 _SYNTHETIC = "rendered people, under its authors' terms"
 
 
@@ -91,7 +92,7 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
         licence="COCO-DensePose: annotations for non-commercial use; COCO images, each under its own Flickr licence",
         read=read_crop,
     ),
-    "folder": Layout(entries=folder, dataset=None, licence="not stated"),
+    "folder": Layout(entries=folder, dataset=None, licence=NOT_STATED),
 }
 """Name on the command line -> how it is read."""
 
@@ -122,7 +123,8 @@ def list_pictures(
     licence: str | None = None,
     skip_malformed: bool = False,
 ) -> Listing:
-    """The listing of a data set's folder; dataset and licence in place of the layout's own.
+    """The listing of a data set's folder; dataset and licence in place of the layout's own, whose licence is that of its
+    own data set alone.
 
     Raises FileNotFoundError where a folder or list is missing; ValueError where there are no pictures, where the name of
     the data set cannot be part of an identity's, and, unless skip_malformed, naming files that the layout has no place for.
@@ -136,6 +138,8 @@ def list_pictures(
         raise ValueError(
             f"a data set's name is letters, digits, '_' and '-', got {dataset!r}; give another by --dataset"
         )
+    if licence is None:
+        licence = known.licence if dataset == known.dataset else NOT_STATED
     entries = list(known.entries(src))
     malformed = tuple(entry for entry in entries if isinstance(entry, Malformed))
     if malformed and not skip_malformed:
@@ -147,6 +151,4 @@ def list_pictures(
     pictures = tuple(entry for entry in entries if isinstance(entry, Picture))
     if not pictures:
         raise ValueError(f"no pictures of layout {layout} in {src}")
-    return Listing(
-        dataset=dataset, licence=known.licence if licence is None else licence, pictures=pictures, malformed=malformed
-    )
+    return Listing(dataset=dataset, licence=licence, pictures=pictures, malformed=malformed)

@@ -141,6 +141,12 @@ def test_the_name_of_the_data_set_and_the_licence_are_the_users(market: Path, tm
     assert set(table.identities) == {f"occluded-duke/{name}" for name in ("0001", "0002", "0007", "-1", "0")}
 
 
+def test_another_data_set_has_not_the_licence_of_the_layouts_own(market: Path):
+    assert list_pictures("market1501", market).licence.startswith("Market-1501")
+    assert list_pictures("market1501", market, dataset="market1501").licence.startswith("Market-1501")
+    assert list_pictures("market1501", market, dataset="rendered").licence == "not stated"
+
+
 def test_keys_are_unique_and_valid_whatever_the_name():
     names = ("a/b.jpg", "b.jpg", "x.json#7", "ü" * 300 + ".png", ".jpg", "a b.c.jpg")
     keys = [sample_key(i, name) for i, name in enumerate(names)]
