@@ -24,6 +24,7 @@ from synth.sources import Sources
 
 SOURCES = Sources(backgrounds=ProceduralBackgrounds())
 SMALL = SceneConfig(
+    keep_frames=True,
     num_identities=8,
     num_cameras=3,
     height=128,

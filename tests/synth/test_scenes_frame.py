@@ -32,6 +32,7 @@ from synth.scenes.smear_numba import smear
 from synth.scenes.visits import Passage, Track, circles, draw_passages
 
 CONFIG = SceneConfig(
+    keep_frames=True,
     num_identities=6,
     num_cameras=2,
     network=NetworkConfig(rows=240, columns=320, scale=(1.0, 1.0), exposure_s=(1e-6, 2e-6)),
