@@ -120,6 +120,8 @@ def test_crops_carry_the_labels_of_their_frames(small: dict[str, Sample], frames
         expected = (of_frame[:, :2] - (x, y)) * (SMALL.width / w, SMALL.height / h)
         np.testing.assert_allclose(of_crop[inside, :2], expected[inside], atol=0.05)
         np.testing.assert_array_equal(of_crop[inside, 2], of_frame[inside, 2])
+        there = ((expected >= 0) & (expected < (SMALL.width, SMALL.height))).all(1) & (of_frame[:, 2] > 0)
+        assert (there == inside).mean() > 0.9 and not (inside & ~there).sum() > 1
         checked += 1
     assert checked > 20
 
