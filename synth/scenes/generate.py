@@ -67,7 +67,7 @@ def render_circle(
                     kept.add(passage, shots)
     if kept is not None:
         kept.write(circle.number)
-    for crop in _with_matches(crops):
+    for crop in with_matches(crops):
         yield crop.encoded()
 
 
@@ -98,7 +98,7 @@ def take_shots(
     return shots
 
 
-def _with_matches(crops: list[Crop]) -> list[Crop]:
+def with_matches(crops: list[Crop]) -> list[Crop]:
     """Every query has a picture of its person by another camera in the gallery: where none is left, a query goes there."""
     queries = [crop for crop in crops if crop.split == "query"]
     cameras: dict[str, set[int]] = {}
