@@ -23,7 +23,7 @@ from synth.scenes.frame import compose, pose_track
 from synth.scenes.kept_frames import KeptFrames
 from synth.scenes.network import draw_backdrop, draw_cameras, expose
 from synth.scenes.people import draw_identity
-from synth.scenes.visits import Circle, Passage, circles, draw_passages, draw_things
+from synth.scenes.visits import Circle, Passage, Planner, circles, draw_things
 from synth.sensor import apply_sensor
 from synth.sources import Sources
 
@@ -55,7 +55,8 @@ def render_circle(
         people = [draw_identity(config, anatomy, number, sources.textures) for number in circle.members]
         for camera in draw_cameras(config):
             backdrops: dict[tuple, tuple[Background, Light]] = {}
-            for passage in draw_passages(config, anatomy, circle, camera, people, sources.motions):
+            planner = Planner(config=config, anatomy=anatomy, circle=circle, camera=camera, motions=sources.motions)
+            for passage in planner.passages(people):
                 place = (passage.hour, passage.backdrop)
                 if place not in backdrops:
                     backdrops[place] = draw_backdrop(config, sources.backgrounds, camera, *place)

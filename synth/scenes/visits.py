@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from synth import seeding
 from synth.anatomy import Anatomy
 from synth.background import Light
-from synth.legs import Legs
 from synth.motion import Pose, heading_rotation, sample_pose
 from synth.motion_files import MotionLibrary
 from synth.occluder import Layer, Occluders
@@ -95,137 +94,124 @@ def cameras_of(config: SceneConfig, number: int) -> list[int]:
     return sorted(order[:count].tolist())
 
 
-def draw_passages(
-    config: SceneConfig,
-    anatomy: Anatomy,
-    circle: Circle,
-    camera: SceneCamera,
-    people: Sequence[Person],
-    motions: MotionLibrary | None,
-) -> list[Passage]:
-    """What camera `camera` sees of the people of a circle."""
-    here = [person for person in people if camera.number in cameras_of(config, person.number)]
-    rng = seeding.generator(config.seed, circle.number * config.num_cameras + camera.number, "company")
-    order = [here[k] for k in rng.permutation(len(here))]
-    passages: list[Passage] = []
-    while order:
-        size = 1 + int(rng.choice(len(config.walk.company), p=config.walk.company))
-        company, order = order[:size], order[size:]
-        sequence = circle.number * CIRCLE + len(passages)
-        number = sequence * config.num_cameras + camera.number
-        hour = camera.hours[int(rng.integers(len(camera.hours)))] if camera.hours else None
-        passages.append(
-            Passage(
-                number=number,
-                sequence=sequence,
-                camera=camera,
-                hour=hour,
-                backdrop=int(rng.integers(config.network.backdrops)),
-                tracks=_draw_tracks(config, anatomy, circle, camera, company, number, motions),
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Planner:
+    """Draws what one camera sees of one circle."""
+
+    config: SceneConfig
+    anatomy: Anatomy
+    circle: Circle
+    camera: SceneCamera
+    motions: MotionLibrary | None
+
+    def passages(self, people: Sequence[Person]) -> list[Passage]:
+        """The passages of those of the circle's people who pass the camera."""
+        config, camera = self.config, self.camera
+        here = [person for person in people if camera.number in cameras_of(config, person.number)]
+        rng = seeding.generator(config.seed, self.circle.number * config.num_cameras + camera.number, "company")
+        order = [here[k] for k in rng.permutation(len(here))]
+        passages: list[Passage] = []
+        while order:
+            size = 1 + int(rng.choice(len(config.walk.company), p=config.walk.company))
+            company, order = order[:size], order[size:]
+            sequence = self.circle.number * CIRCLE + len(passages)
+            number = sequence * config.num_cameras + camera.number
+            passages.append(
+                Passage(
+                    number=number,
+                    sequence=sequence,
+                    camera=camera,
+                    hour=camera.hours[int(rng.integers(len(camera.hours)))] if camera.hours else None,
+                    backdrop=int(rng.integers(config.network.backdrops)),
+                    tracks=self._tracks(company, number),
+                )
             )
+        return passages
+
+    def _tracks(self, company: Sequence[Person], number: int) -> list[Track]:
+        """Ways of passage `number` that keep apart: side by side, or each their own. Who finds no room does not pass."""
+        rng = seeding.generator(self.config.seed, number, "ways")
+        together = rng.random() < self.config.walk.together
+        tracks: list[Track] = []
+        for person in company:
+            leader = tracks[0] if together and tracks else None
+            for attempt in range(TRIES):
+                track = self._track(person, number, rng, leader, attempt)
+                if all(np.linalg.norm(track.place - other.place, axis=1).min() > APART_M for other in tracks):
+                    tracks.append(track)
+                    break
+        return tracks
+
+    def _track(
+        self, person: Person, number: int, rng: np.random.Generator, leader: Track | None, attempt: int
+    ) -> Track:
+        """One way: along the leader's where there is one, the further aside the more attempts have failed."""
+        walk, yaw = self.config.walk, sample_yaw(rng)
+        stage = (number * 1000 + person.number % CIRCLE, "motion")
+        few_poses = self.circle.is_train and walk.train_poses is not None
+        if few_poses:
+            stage = (person.number * walk.train_poses + int(rng.integers(walk.train_poses)), "few poses")
+            yaw = sample_yaw(seeding.generator(self.config.seed, *stage))
+        elif leader is not None:
+            yaw = leader.yaw_rad + rng.normal(0, 0.06)
+        speed = person.gait.stride_m * person.gait.cadence_hz
+        if leader is not None and leader.velocity.any():
+            speed = float(np.linalg.norm(leader.velocity))
+        along = self._moments(yaw, speed, rng)
+        poses = self._poses(person, stage, np.zeros(len(along)) if few_poses else along)
+        walks = poses[0].phase is not None or self.motions is not None
+        ahead = np.array([math.sin(yaw), math.cos(yaw)])
+        if leader is not None:
+            side = (1.0 if rng.random() < 0.5 else -1.0) * (rng.uniform(0.65, 0.95) + 0.35 * (attempt // 2))
+            middle = leader.place.mean(0) + side * np.array([ahead[1], -ahead[0]]) + rng.uniform(-0.3, 0.3) * ahead
+        else:
+            distance_m = max(self.camera.distance_m * rng.uniform(0.78, 1.3), NEAREST_M + 1.0)
+            half_m = 0.5 * self.camera.columns / self.camera.focal_px * distance_m
+            middle = np.array([rng.uniform(-0.75, 0.75) * half_m, -distance_m])
+        place = middle + (along[:, None] if walks else np.zeros((len(along), 1))) * ahead
+        place[:, 1] = np.minimum(place[:, 1], -NEAREST_M)
+        return Track(
+            person=person,
+            place=place.astype(np.float32),
+            pose=np.stack([heading_rotation(pose.pose, yaw + rng.normal(0, 0.02)) for pose in poses]),
+            yaw_rad=float(yaw),
+            velocity=(speed * ahead if walks else np.zeros(2)).astype(np.float32),
+            activity=poses[0].activity,
         )
-    return passages
 
+    def _poses(self, person: Person, stage: tuple[int, str], along: NDArray[np.float64]) -> list[Pose]:
+        """The pose at each of `along`, metres of the way: one activity, and one pose that moves on where they walk."""
+        legs = legs_of(self.anatomy)
 
-def _draw_tracks(
-    config: SceneConfig,
-    anatomy: Anatomy,
-    circle: Circle,
-    camera: SceneCamera,
-    company: Sequence[Person],
-    number: int,
-    motions: MotionLibrary | None,
-) -> list[Track]:
-    """Ways that keep apart: side by side, or each their own."""
-    rng = seeding.generator(config.seed, number, "ways")
-    together = rng.random() < config.walk.together
-    tracks: list[Track] = []
-    for person in company:
-        leader = tracks[0] if together and tracks else None
-        for attempt in range(TRIES):
-            track = _draw_track(config, anatomy, circle, camera, person, number, motions, rng, leader, attempt)
-            if all(np.linalg.norm(track.place - other.place, axis=1).min() > APART_M for other in tracks):
-                tracks.append(track)
-                break
-    return tracks
+        def rng(k: int) -> np.random.Generator:
+            return seeding.generator(self.config.seed, stage[0], stage[1] if k == 0 else f"{stage[1]} {k}")
 
+        if self.motions is not None:
+            return [self.motions.sample_pose(rng(k), legs) for k in range(len(along))]
+        first = sample_pose(rng(0), person.gait, carries=person.carries, legs=legs)
+        shifts = first.activity == "stand" and self.config.walk.fps is None and along.any()
+        return [
+            sample_pose(
+                rng(k if shifts else 0),
+                person.gait,
+                "stand" if shifts else None,
+                carries=person.carries,
+                legs=legs,
+                advance=distance / person.gait.stride_m,
+            )
+            for k, distance in enumerate(along.tolist())
+        ]
 
-def _draw_track(config, anatomy, circle, camera, person, number, motions, rng, leader, attempt) -> Track:
-    yaw, stage = sample_yaw(rng), (number * 1000 + person.number % CIRCLE, "motion")
-    fixed = circle.is_train and config.walk.train_poses is not None
-    if fixed:
-        which = int(rng.integers(config.walk.train_poses))
-        stage = (person.number * config.walk.train_poses + which, "few poses")
-        yaw = sample_yaw(seeding.generator(config.seed, *stage))
-    elif leader is not None:
-        yaw = leader.yaw_rad + rng.normal(0, 0.06)
-    legs, num = legs_of(anatomy), config.walk.frames
-    ahead = np.array([math.sin(yaw), math.cos(yaw)])
-    speed = person.gait.stride_m * person.gait.cadence_hz
-    if leader is not None and np.linalg.norm(leader.velocity) > 0:
-        speed = float(np.linalg.norm(leader.velocity))
-    along = _moments(config, camera, yaw, speed, rng)
-
-    poses = _draw_poses(config, person, legs, motions, stage, np.zeros(num) if fixed else along)
-    walks = poses[0].phase is not None or motions is not None
-    if leader is not None:
-        side = (1.0 if rng.random() < 0.5 else -1.0) * (rng.uniform(0.65, 0.95) + 0.35 * (attempt // 2))
-        middle = leader.place.mean(0) + side * np.array([ahead[1], -ahead[0]]) + rng.uniform(-0.3, 0.3) * ahead
-    else:
-        distance_m = max(camera.distance_m * rng.uniform(0.78, 1.3), NEAREST_M + 1.0)
-        half_m = 0.5 * camera.columns / camera.focal_px * distance_m
-        middle = np.array([rng.uniform(-0.75, 0.75) * half_m, -distance_m])
-    place = middle + (along[:, None] if walks else np.zeros((num, 1))) * ahead
-    place[:, 1] = np.minimum(place[:, 1], -NEAREST_M)
-    return Track(
-        person=person,
-        place=place.astype(np.float32),
-        pose=np.stack([heading_rotation(pose.pose, yaw + rng.normal(0, 0.02)) for pose in poses]),
-        yaw_rad=float(yaw),
-        velocity=(speed * ahead if walks else np.zeros(2)).astype(np.float32),
-        activity=poses[0].activity,
-    )
-
-
-def _draw_poses(
-    config: SceneConfig,
-    person: Person,
-    legs: Legs,
-    motions: MotionLibrary | None,
-    stage: tuple[int, str],
-    along: NDArray[np.float64],
-) -> list[Pose]:
-    """The person's pose at each of `along`, metres of the way: one activity, and one pose moving on where they walk."""
-
-    def rng(k: int) -> np.random.Generator:
-        return seeding.generator(config.seed, stage[0], stage[1] if k == 0 else f"{stage[1]} {k}")
-
-    if motions is not None:
-        return [motions.sample_pose(rng(k), legs) for k in range(len(along))]
-    first = sample_pose(rng(0), person.gait, carries=person.carries, legs=legs)
-    shifts = first.activity == "stand" and config.walk.fps is None and along.any()
-    return [
-        sample_pose(
-            rng(k if shifts else 0),
-            person.gait,
-            "stand" if shifts else None,
-            carries=person.carries,
-            legs=legs,
-            advance=distance / person.gait.stride_m,
+    def _moments(self, yaw: float, speed: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Metres along the way (F,) at which frames are taken, ascending, 0 in its middle."""
+        num, camera = self.config.walk.frames, self.camera
+        if self.config.walk.fps is not None:
+            return (np.arange(num) - (num - 1) / 2) * speed / self.config.walk.fps
+        width_m = camera.columns / camera.focal_px * camera.distance_m
+        length = min(
+            0.8 * width_m / max(abs(math.sin(yaw)), 0.05), 0.5 * camera.distance_m / max(abs(math.cos(yaw)), 0.05)
         )
-        for k, distance in enumerate(along.tolist())
-    ]
-
-
-def _moments(
-    config: SceneConfig, camera: SceneCamera, yaw: float, speed: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Metres along the way (F,) at which frames are taken, ascending, 0 in its middle."""
-    num, width_m = config.walk.frames, camera.columns / camera.focal_px * camera.distance_m
-    length = min(0.8 * width_m / max(abs(math.sin(yaw)), 0.05), 0.5 * camera.distance_m / max(abs(math.cos(yaw)), 0.05))
-    if config.walk.fps is not None:
-        return (np.arange(num) - (num - 1) / 2) * speed / config.walk.fps
-    return length * ((np.arange(num) + rng.uniform(0.15, 0.85, num)) / num - 0.5)
+        return length * ((np.arange(num) + rng.uniform(0.15, 0.85, num)) / num - 0.5)
 
 
 def draw_things(config: SceneConfig, occluders: Occluders, passage: Passage, light: Light) -> list[Layer]:

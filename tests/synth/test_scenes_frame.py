@@ -29,7 +29,7 @@ from synth.scenes.generate import take_shots
 from synth.scenes.network import SceneCamera, draw_backdrop, draw_cameras
 from synth.scenes.people import draw_identity
 from synth.scenes.smear_numba import smear
-from synth.scenes.visits import Passage, Track, circles, draw_passages
+from synth.scenes.visits import Circle, Passage, Planner, Track, circles
 
 CONFIG = SceneConfig(
     keep_frames=True,
@@ -45,13 +45,18 @@ SUN = Light(
 )
 
 
+def plan(config: SceneConfig, anatomy: Anatomy, circle: Circle, camera: SceneCamera) -> Planner:
+    """The planner without recorded motions."""
+    return Planner(config=config, anatomy=anatomy, circle=circle, camera=camera, motions=None)
+
+
 @pytest.fixture(scope="module")
 def passage(anatomy: Anatomy) -> Passage:
     """Three people one behind the other, half a metre apart, so that limbs interlock."""
     circle = circles(CONFIG)[0]
     people = [draw_identity(CONFIG, anatomy, number, None) for number in circle.members]
     camera = draw_cameras(CONFIG)[0]
-    passage = draw_passages(CONFIG, anatomy, circle, camera, people, None)[0]
+    passage = plan(CONFIG, anatomy, circle, camera).passages(people)[0]
     assert len(passage.tracks) == 3
     moved = [
         replace(track, place=np.array([[0.12 * i - 0.2, -camera.distance_m - 0.3 * i]], np.float32))

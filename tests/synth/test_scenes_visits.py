@@ -10,21 +10,27 @@ import pytest
 from synth.anatomy import Anatomy
 from synth.background import Light, View
 from synth.scenes.config import HOURS, DetectorConfig, NetworkConfig, SceneConfig, WalkConfig
-from synth.scenes.network import PERSON_M, draw_cameras, expose, light_at
+from synth.scenes.network import PERSON_M, SceneCamera, draw_cameras, expose, light_at
 from synth.scenes.people import Person, draw_identity
 from synth.scenes.presets import PRESETS
 from synth.scenes.visits import (
     APART_M,
     NEAREST_M,
     ROOM_M,
+    Circle,
     Passage,
+    Planner,
     cameras_of,
     circles,
-    draw_passages,
     draw_things,
 )
 
 CONFIG = SceneConfig(num_identities=20, num_cameras=3, walk=WalkConfig(frames=4))
+
+
+def plan(config: SceneConfig, anatomy: Anatomy, circle: Circle, camera: SceneCamera) -> Planner:
+    """The planner without recorded motions."""
+    return Planner(config=config, anatomy=anatomy, circle=circle, camera=camera, motions=None)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,7 @@ def people(anatomy: Anatomy) -> list[Person]:
 def passages(config: SceneConfig, anatomy: Anatomy, people: list[Person]) -> list[Passage]:
     """All passages of the first circle."""
     circle = circles(config)[0]
-    return [p for camera in draw_cameras(config) for p in draw_passages(config, anatomy, circle, camera, people, None)]
+    return [p for camera in draw_cameras(config) for p in plan(config, anatomy, circle, camera).passages(people)]
 
 
 def test_everybody_passes_each_of_their_cameras_once(anatomy: Anatomy, people: list[Person]):
@@ -83,7 +89,7 @@ def test_few_poses_in_train_and_many_in_test(anatomy: Anatomy):
         people = [draw_identity(config, anatomy, number, None) for number in list(circle.members)[:5]]
         poses: dict[int, set] = {}
         for camera in draw_cameras(config):
-            for passage in draw_passages(config, anatomy, circle, camera, people, None):
+            for passage in plan(config, anatomy, circle, camera).passages(people):
                 for track in passage.tracks:
                     own = poses.setdefault(track.person.number, set())
                     own |= {tuple(pose[3:].round(4).tolist()) for pose in track.pose}
