@@ -28,7 +28,7 @@ from synth.scenes.detect import (
 )
 from synth.scenes.frame import Frame, Posed
 from synth.scenes.people import identity_name
-from synth.scenes.visits import Circle, Passage
+from synth.scenes.visits import Passage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,34 +60,102 @@ class Crop:
         return EncodedSample(key=self.key, members={**self.members, "meta.json": encode_meta(meta)}, meta=meta)
 
 
-def cut_crops(
-    config: SceneConfig,
-    anatomy: Anatomy,
-    circle: Circle,
-    passage: Passage,
-    shots: list[Shot],
-    background: Background,
-) -> Iterator[Crop]:
-    """The crops of a passage: everybody found, and in test what a detector finds besides."""
-    rng = seeding.generator(config.seed, passage.number, "detector")
-    queries = {} if circle.is_train else choose_queries(config, shots)
-    for shot in shots:
-        size, bodies = shot.frame.owner.shape, [one.box for one in shot.found]
-        for one in shot.found:
-            is_query = queries.get(one.code) == shot.k
-            # Queries of Market-1501 were drawn by hand: no jitter.
-            box = detection(rng, one.box, size, 0.0 if is_query else config.detector.jitter)
-            if is_query and config.query == "partial":
-                box = part_of(rng, box)
-            split: Split = "train" if circle.is_train else "query" if is_query else "gallery"
-            yield _cut_person(config, anatomy, passage, shot, one, box, background, split)
-            if split != "gallery":
-                continue
-            if rng.random() < config.detector.junk and (half := stray(rng, one.box, size, bodies)) is not None:
-                yield _cut_stray(config, passage, shot, one, half, background, JUNK)
-            empty = nobody(rng, one.box[3], size, bodies) if rng.random() < config.detector.distractors else None
-            if empty is not None:
-                yield _cut_stray(config, passage, shot, one, empty, background, DISTRACTOR)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cutter:
+    """Cuts the crops out of the frames of one passage."""
+
+    config: SceneConfig
+    anatomy: Anatomy
+    passage: Passage
+    background: Background
+
+    def crops(self, shots: list[Shot], *, is_train: bool) -> Iterator[Crop]:
+        """Everybody found, and in test what a detector finds besides."""
+        detector, rng = self.config.detector, seeding.generator(self.config.seed, self.passage.number, "detector")
+        queries = {} if is_train else choose_queries(self.config, shots)
+        for shot in shots:
+            size, bodies = shot.frame.owner.shape, [one.box for one in shot.found]
+            for one in shot.found:
+                is_query = queries.get(one.code) == shot.k
+                # Queries of Market-1501 were drawn by hand: no jitter.
+                box = detection(rng, one.box, size, 0.0 if is_query else detector.jitter)
+                if is_query and self.config.query == "partial":
+                    box = part_of(rng, box)
+                yield self._person(shot, one, box, "train" if is_train else "query" if is_query else "gallery")
+                if is_train or is_query:
+                    continue
+                if rng.random() < detector.junk and (half := stray(rng, one.box, size, bodies)) is not None:
+                    yield self._stray(shot, one, half, JUNK)
+                if rng.random() < detector.distractors:
+                    empty = nobody(rng, one.box[3], size, bodies)
+                    if empty is not None:
+                        yield self._stray(shot, one, empty, DISTRACTOR)
+
+    def _person(self, shot: Shot, one: Found, box: Box, split: Split) -> Crop:
+        track, size, body = shot.people[one.code].track, (self.config.height, self.config.width), self.anatomy.body
+        person, look = track.person, track.person.look
+        record = self._record(shot, box, identity_name(self.config.seed, person.number), person.number)
+        record["keypoints"] = cut_keypoints(shot.keypoints[one.code], box, *size).tolist()
+        record["uv_layout"] = body.uv_layout
+        record["rendered"] |= {
+            "body": {
+                "name": body.name,
+                "surface": self.anatomy.surface.source,
+                "betas": numbers(person.betas),
+                "pose": numbers(track.pose[shot.k]),
+                "place": numbers(track.place[shot.k]),
+            },
+            "activity": track.activity,
+            "yaw_rad": track.yaw_rad,
+            "seen_share": one.seen_share,
+            "outfit": look.record,
+            "licences": {"body": body.licence, "outfit": look.licence},
+        }
+        members = {
+            **person.encoded,
+            "image.jpg": self._picture(shot, box),
+            "iuv.png": encode_png(cut_iuv(shot.frame, one.code, box, *size)),
+        }
+        return Crop(
+            key=f"{person.number:06d}-{shot_name(self.passage, shot.k)}", members=members, record=record, split=split
+        )
+
+    def _stray(self, shot: Shot, one: Found, box: Box, name: str) -> Crop:
+        """Junk or a distractor: a picture, and no labels of anybody."""
+        number = shot.people[one.code].track.person.number
+        record = self._record(shot, box, f"{dataset_name(self.config)}/{name}", number)
+        key = f"{'junk' if name == JUNK else 'nobody'}-{shot_name(self.passage, shot.k)}-{one.code}"
+        return Crop(key=key, members={"image.jpg": self._picture(shot, box)}, record=record, split="gallery")
+
+    def _picture(self, shot: Shot, box: Box) -> bytes:
+        picture = cut_picture(shot.picture, box, self.config.height, self.config.width)
+        return encode_jpeg(picture, quality=self.config.quality, chroma="420")
+
+    def _record(self, shot: Shot, box: Box, identity: str, index: int) -> dict[str, Any]:
+        """What the records of all crops of a frame tell; `rendered` may be added to."""
+        config, camera = self.config, self.passage.camera
+        return {
+            "origin": "rendered",
+            "dataset": dataset_name(config),
+            "identity": identity,
+            "camera_id": camera.number,
+            "sequence": self.passage.sequence,
+            "frame": shot.k,
+            "box": [round(float(value), 3) for value in box],
+            "rendered": {
+                "seed": config.seed,
+                "index": index,
+                "intrinsics": crop_intrinsics(camera, box, config.height, config.width).round(4).tolist(),
+                "world_to_camera": numbers(camera.world_to_camera),
+                "frame": [camera.rows, camera.columns],
+                "hour": self.passage.hour or "indoors",
+                "background": self.background.provenance,
+                "before": [thing.provenance for thing in shot.things],
+                "body": None,
+                "outfit": None,
+                "licences": {},
+            },
+        }
 
 
 def choose_queries(config: SceneConfig, shots: list[Shot]) -> dict[int, int]:
@@ -100,56 +168,6 @@ def choose_queries(config: SceneConfig, shots: list[Shot]) -> dict[int, int]:
     return {code: -frame for code, (_, frame) in best.items()}
 
 
-def _cut_person(
-    config: SceneConfig,
-    anatomy: Anatomy,
-    passage: Passage,
-    shot: Shot,
-    one: Found,
-    box: Box,
-    background: Background,
-    split: Split,
-) -> Crop:
-    track, size = shot.people[one.code].track, (config.height, config.width)
-    person, look = track.person, track.person.look
-    record = _record(config, passage, shot, box, background, identity_name(config.seed, person.number), person.number)
-    record["keypoints"] = cut_keypoints(shot.keypoints[one.code], box, *size).tolist()
-    record["uv_layout"] = anatomy.body.uv_layout
-    record["rendered"] |= {
-        "body": {
-            "name": anatomy.body.name,
-            "surface": anatomy.surface.source,
-            "betas": numbers(person.betas),
-            "pose": numbers(track.pose[shot.k]),
-            "place": numbers(track.place[shot.k]),
-        },
-        "activity": track.activity,
-        "yaw_rad": track.yaw_rad,
-        "seen_share": one.seen_share,
-        "outfit": look.record,
-        "licences": {"body": anatomy.body.licence, "outfit": look.licence},
-    }
-    members = {
-        **person.encoded,
-        "image.jpg": encode_jpeg(cut_picture(shot.picture, box, *size), quality=config.quality, chroma="420"),
-        "iuv.png": encode_png(cut_iuv(shot.frame, one.code, box, *size)),
-    }
-    key = f"{person.number:06d}-{shot_name(passage, shot.k)}"
-    return Crop(key=key, members=members, record=record, split=split)
-
-
-def _cut_stray(
-    config: SceneConfig, passage: Passage, shot: Shot, one: Found, box: Box, background: Background, name: str
-) -> Crop:
-    """Junk or a distractor: a picture, and no labels of anybody."""
-    number = shot.people[one.code].track.person.number
-    record = _record(config, passage, shot, box, background, f"{dataset_name(config)}/{name}", number)
-    picture = cut_picture(shot.picture, box, config.height, config.width)
-    members = {"image.jpg": encode_jpeg(picture, quality=config.quality, chroma="420")}
-    key = f"{'junk' if name == JUNK else 'nobody'}-{shot_name(passage, shot.k)}-{one.code}"
-    return Crop(key=key, members=members, record=record, split="gallery")
-
-
 def shot_name(passage: Passage, k: int) -> str:
     """Name of frame k of a passage, unique in a set."""
     return f"c{passage.camera.number:02d}-s{passage.sequence:05d}-f{k:04d}"
@@ -158,32 +176,3 @@ def shot_name(passage: Passage, k: int) -> str:
 def dataset_name(config: SceneConfig) -> str:
     """Name of the set in its samples' records."""
     return f"{config.preset}-s{config.seed}"
-
-
-def _record(
-    config: SceneConfig, passage: Passage, shot: Shot, box: Box, background: Background, identity: str, index: int
-) -> dict[str, Any]:
-    """What the records of all crops of a frame tell; `rendered` may be added to."""
-    camera = passage.camera
-    return {
-        "origin": "rendered",
-        "dataset": dataset_name(config),
-        "identity": identity,
-        "camera_id": camera.number,
-        "sequence": passage.sequence,
-        "frame": shot.k,
-        "box": [round(float(value), 3) for value in box],
-        "rendered": {
-            "seed": config.seed,
-            "index": index,
-            "intrinsics": crop_intrinsics(camera, box, config.height, config.width).round(4).tolist(),
-            "world_to_camera": numbers(camera.world_to_camera),
-            "frame": [camera.rows, camera.columns],
-            "hour": passage.hour or "indoors",
-            "background": background.provenance,
-            "before": [thing.provenance for thing in shot.things],
-            "body": None,
-            "outfit": None,
-            "licences": {},
-        },
-    }

@@ -17,7 +17,7 @@ from synth.background import Background, Light
 from synth.generate import one_thread
 from synth.occluder import Layer
 from synth.scenes.config import SceneConfig
-from synth.scenes.crops import Crop, Shot, cut_crops
+from synth.scenes.crops import Crop, Cutter, Shot
 from synth.scenes.detect import find, frame_keypoints
 from synth.scenes.frame import compose, pose_track
 from synth.scenes.kept_frames import KeptFrames
@@ -63,7 +63,8 @@ def render_circle(
                 background, light = backdrops[place]
                 things = draw_things(config, sources.occluders, passage, light)
                 shots = take_shots(config, anatomy, passage, background, things, light)
-                crops += cut_crops(config, anatomy, circle, passage, shots, background)
+                cutter = Cutter(config=config, anatomy=anatomy, passage=passage, background=background)
+                crops += cutter.crops(shots, is_train=circle.is_train)
                 if kept is not None:
                     kept.add(passage, shots)
     if kept is not None:
