@@ -11,6 +11,8 @@ Range = tuple[float, float]
 Hour = Literal["morning", "noon", "afternoon", "dusk"]
 HOURS: tuple[Hour, ...] = ("morning", "noon", "afternoon", "dusk")
 
+MAX_COMPANY = 64
+"""People who pass a camera at once; ids of annotations leave room for so many to a frame."""
 # A camera nearer than this to where people walk would cut most of them.
 MIN_DISTANCE_M = 4.0
 
@@ -90,8 +92,10 @@ class WalkConfig:
             )
         if self.frames < 1 or (self.fps is not None and not self.fps > 0):
             raise ValueError(f"walk.frames must be >= 1 and fps > 0, got {self.frames} and {self.fps}")
-        if not self.company or min(self.company) < 0 or abs(sum(self.company) - 1) > 1e-6:
-            raise ValueError(f"walk.company must be probabilities that add up to 1, got {self.company}")
+        if not 1 <= len(self.company) <= MAX_COMPANY or min(self.company) < 0 or abs(sum(self.company) - 1) > 1e-6:
+            raise ValueError(
+                f"walk.company must be at most {MAX_COMPANY} probabilities that add up to 1, got {self.company}"
+            )
         if self.train_poses is not None and self.train_poses < 1:
             raise ValueError(f"walk.train_poses must be at least 1, got {self.train_poses}")
 

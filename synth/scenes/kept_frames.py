@@ -15,7 +15,7 @@ from pycocotools import mask as masks
 from shards.codec import encode_jpeg
 from shards.semantics import KEYPOINTS, LIMBS
 from shards.writer import atomic_file
-from synth.scenes.config import SceneConfig
+from synth.scenes.config import MAX_COMPANY, SceneConfig
 from synth.scenes.crops import Shot, shot_name
 from synth.scenes.people import identity_name
 from synth.scenes.visits import Passage, circles
@@ -27,8 +27,6 @@ PERSON = {
     "keypoints": list(KEYPOINTS),
     "skeleton": [[KEYPOINTS.index(name) + 1 for name in limb] for limb in LIMBS],
 }
-MAX_PEOPLE = 64
-"""Of a frame: what annotation ids leave room for."""
 
 
 class KeptFrames:
@@ -63,7 +61,7 @@ class KeptFrames:
         labelled = keypoints[:, 2] > 0
         self._annotations.append(
             {
-                "id": image * MAX_PEOPLE + code,
+                "id": image * MAX_COMPANY + code,
                 "image_id": image,
                 "category_id": PERSON["id"],
                 "iscrowd": 0,
