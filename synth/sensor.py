@@ -199,12 +199,8 @@ def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, 
     bands = resolution_band(height, params.resolution), resolution_band(width, params.resolution, channels=3)
     line = np.empty(3 * (width + 2 * max(len(columns), len(taps), len(bands[1]))), np.float32)
     blur(spare, height, 3, rows, columns, line, picture)
-    # Deviates come from bytes: a fraction of the time of normal ones, and 8 bits are what the picture keeps.
-    codes = rng.integers(0, 2**64, -(-light.size // 8), dtype=np.uint64).view(np.uint8)[: light.size]
-    # The noise is drawn before a coarse recording averages neighbours, which would make that the quieter one: of its
-    # deviation, 2/3 of the resolution would remain.
-    coarseness = 1.0 if params.resolution == 1 else 1.5 / params.resolution
-    gain = np.tile(((white_balance(params) * coarseness) ** 2).astype(np.float32), width)
+    codes = noise_codes(rng, light.size)
+    gain = np.tile(((white_balance(params) * coarseness(params)) ** 2).astype(np.float32), width)
     add_noise(picture, codes, normal_quantiles(), F(params.shot_noise) * gain, F(params.read_noise**2) * gain, line)
     if params.resolution < 1:
         resample(picture, height, *(band.reshape(-1) for band in bands), line, spare)
@@ -213,6 +209,20 @@ def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, 
     encode(picture, encoded + F(params.contrast) * bend, F(params.veil), levels, green)
     blur(green, height, 1, taps, taps, line, blurred)
     sharpen(picture, green, blurred, F(params.sharpening), rims, out)
+
+
+def noise_codes(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """(count,) places in `normal_quantiles`: a fraction of the time of normal deviates, and 8 bits are what is kept."""
+    return rng.integers(0, 2**64, -(-count // 8), dtype=np.uint64).view(np.uint8)[:count]
+
+
+def coarseness(params: SensorParams) -> float:
+    """By how much more noise a coarse recording begins with than a fine one.
+
+    The noise is drawn before neighbours are averaged, which would make the coarse one the quieter: of its deviation, 2/3
+    of the resolution would remain.
+    """
+    return 1.0 if params.resolution == 1 else 1.5 / params.resolution
 
 
 def white_balance(params: SensorParams) -> NDArray[np.float64]:
