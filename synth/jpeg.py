@@ -62,7 +62,9 @@ def _quantise(planes: Tensor, table: Tensor) -> Tensor:
     batch, channels, height, width = planes.shape
     blocks = planes.view(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(3, 4)
     steps = table[:, None, None, None]
-    kept = _transform(blocks, cosines.T).div_(steps).round_().mul_(steps)
+    exact = _transform(blocks, cosines.T).div_(steps)
+    # Halves go away from 0, as in flat places they come often; a little more than half, as sums are not exact.
+    kept = (exact.abs() + 0.5001).floor_().mul_(exact.sign()).mul_(steps)
     blocks = _transform(kept, cosines).round_().clamp_(-128, 127)
     return blocks.transpose(3, 4).reshape(planes.shape)
 

@@ -41,7 +41,7 @@ def test_it_is_what_libjpeg_gives(images: torch.Tensor, quality: int, size: tupl
     found = compress(images, torch.full((4,), quality)).numpy().astype(int)
     exact, quick = (np.stack([through(image, quality) for image in images.numpy()]) for through in (exactly, quickly))
     step, loss = np.abs(found - exact), np.abs(images.numpy() - exact)
-    assert step.mean() < 0.65 and np.median(step) == 0
+    assert step.mean() < 0.6 and np.median(step) == 0
     assert loss.mean() > 5 * step.mean()
     # No farther from the fast transform than the exact one is.
     assert np.abs(found - quick).mean() < 1.1 * np.abs(exact - quick).mean() + 0.1
