@@ -63,9 +63,9 @@ def _quantise(planes: Tensor, table: Tensor) -> Tensor:
     blocks = planes.view(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(3, 4)
     steps = table[:, None, None, None]
     exact = _transform(blocks, cosines.T).div_(steps)
-    # Halves go away from 0, as in flat places they come often; a little more than half, as sums are not exact.
+    # Halves are common in flat places: they go away from 0 here and up there; sums are not exact, hence a little more.
     kept = (exact.abs() + 0.5001).floor_().mul_(exact.sign()).mul_(steps)
-    blocks = _transform(kept, cosines).round_().clamp_(-128, 127)
+    blocks = (_transform(kept, cosines) + 0.5001).floor_().clamp_(-128, 127)
     return blocks.transpose(3, 4).reshape(planes.shape)
 
 
