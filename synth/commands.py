@@ -1,6 +1,6 @@
 """Render people: python -m synth pit|preview|export-person."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -118,8 +118,11 @@ class Pit:
     def manifest(self, num_shards: int, sources: Sources) -> Manifest:
         """What the set is."""
         body = load_body(self.config.body)
+        resolved = asdict(replace(self.config, raster=self.config.raster.on(self.config.device)))
+        if self.config.device == "cpu":
+            del resolved["device"]  # as in sets from before there was a choice
         config = {
-            **asdict(self.config),
+            **resolved,
             "command": "pit",
             "body": body.name,  # where its file lies is no matter of the set
             "sources": self.sources.record(sources),

@@ -1,7 +1,7 @@
 """From light to the picture that a surveillance camera stores: optics, noise, colour, tone, sharpening, JPEG.
 
-In the order of a real camera. It runs on the CPU, one image at a time, whatever device drew the light: the JPEG blocks
-and the file that follows are made there anyway, and one compiled pass takes a fifth of the time of tensor operations.
+In the order of a real camera. On the CPU it takes one image at a time: compiled passes take a fifth of the time of tensor
+operations. Light that another device drew is photographed there, by `synth.sensor_torch`, with the same noise.
 
 Two cameras differ in white balance, contrast and sharpening more than in viewpoint (that is what a re-identification
 model has to bear), so those ranges are wide; blur and noise are mild.
@@ -149,13 +149,20 @@ def apply_sensor(
 ) -> NDArray[np.uint8]:
     """Photograph linear images (B, H, W, 3) >= 0 float32 on any device; returns (B, H, W, 3) uint8 sRGB.
 
-    Picture k depends on images[k], params[k] and rngs[k] alone, to the byte; the noise advances the generators. Raises
+    Picture k depends on images[k], params[k] and rngs[k] alone, on the CPU to the byte; the noise advances the generators.
+    Raises
     ValueError if the counts differ or the images have another shape.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must have shape (B, H, W, 3), got {tuple(images.shape)}")
     if not len(images) == len(params) == len(rngs):
         raise ValueError(f"one params and one rng per image: got {len(images)}, {len(params)} and {len(rngs)}")
+    if not images.is_cpu and len(images):
+        from synth.sensor_torch import Sensors, photograph
+
+        codes = np.stack([noise_codes(rng, images[0].numel()).reshape(images.shape[1:]) for rng in rngs])
+        sensors = Sensors.of(params, *images.shape[1:3], images.device)
+        return photograph(images, sensors, torch.from_numpy(codes).to(images.device)).cpu().numpy()
     light = np.ascontiguousarray(images.detach().cpu().numpy(), np.float32)
     out = np.empty(light.shape, np.uint8)
     scratch = Scratch.of(*light.shape[1:3])

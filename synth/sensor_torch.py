@@ -124,6 +124,7 @@ def blur_matrices(taps: Tensor, size: int) -> Tensor:
     return matrices
 
 
+@functools.lru_cache(maxsize=64)
 def _recording(size: int, resolution: float) -> NDArray[np.float32]:
     """(size, size): the matrix of `synth.sensor.resolution_band`."""
     if resolution == 1:
