@@ -105,4 +105,3 @@ def test_the_manifest_names_a_device_other_than_the_cpu(monkeypatch: pytest.Monk
     assert "device" not in configs[0], "as in sets from before there was a choice"
     assert configs[1]["device"] == "cuda"
     assert [config["raster"]["rasterizer"] for config in configs] == ["numba", "triton"]
-
