@@ -206,7 +206,10 @@ def interpolate(fragments: Fragments, corner_values: Tensor) -> Tensor:
 
     corner_values (N, 3, C) float, such as `corner_uv[fragments.face]`. Returns (N, C).
     """
-    return torch.einsum("nk,nkc->nc", fragments.barycentric, corner_values)
+    # As a product of matrices it would be millions of tiny ones, which a GPU is slow at.
+    weights = fragments.barycentric[..., None]
+    total = weights[:, 0] * corner_values[:, 0]
+    return total.addcmul_(weights[:, 1], corner_values[:, 1]).addcmul_(weights[:, 2], corner_values[:, 2])
 
 
 def locate_samples(

@@ -1,19 +1,21 @@
 """Live batches: those of a set against its shards' samples, those from a pool against their parts."""
 
 import itertools
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from shards.codec import decode_sample, encode_jpeg
-from synth import compose
+from synth import compose, render
 from synth.background import ProceduralBackgrounds
 from synth.compose import Batch, Choice, choose_parts, crop_backgrounds, draw_choice
 from synth.generate import PitConfig, Sources, draw_group, render_group
 from synth.live import LiveBatches, LiveConfig
 from synth.pool import Pool, draw_pool
+from synth.raster import Visibility
+from synth.sensor_torch import photograph
 
 SOURCES = Sources(backgrounds=ProceduralBackgrounds())
 PIT = PitConfig(height=128, width=64, samples_per_texture=3, seed=5)
@@ -184,3 +186,36 @@ def test_bad_config_is_refused(wrong: dict, message: str) -> None:
 def test_steps_count_from_0() -> None:
     with pytest.raises(ValueError, match="steps count from 0, got -1"):
         live(FROM_SET).batch(-1)
+
+
+def on_meta(value: object) -> object:
+    """Tensors, and those in dataclasses, as shapes without numbers: whatever reads one back, or mixes it with one of the
+    CPU, fails."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    if is_dataclass(value):
+        return replace(value, **{f.name: on_meta(getattr(value, f.name)) for f in fields(value)})
+    return value
+
+
+def test_nothing_is_read_back_from_the_device(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the rasteriser's kernels, whose launch needs a GPU, all of a batch."""
+
+    def rasterize(vertices, faces, height, width, config, *, double_sided) -> Visibility:
+        assert vertices.shape[0] == 6 and faces.shape[:2] == double_sided.shape == pool.dressed.faces[:3].shape[:2]
+        shape = (6, height, width)
+        face, depth = (torch.empty(shape, dtype=kind, device="meta") for kind in (torch.int32, torch.float32))
+        sample, num_covered = (torch.empty(shape, dtype=torch.uint8, device="meta") for _ in range(2))
+        return Visibility(face=face, depth=depth, sample=sample, num_covered=num_covered, supersampling=2)
+
+    def take_picture(pool, choice, drawn) -> torch.Tensor:
+        codes = torch.empty(drawn.image.shape, dtype=torch.uint8, device="meta")
+        return photograph(drawn.image, pool.sensors.select(choice.sensor), codes)
+
+    monkeypatch.setattr(render, "rasterize", rasterize)
+    monkeypatch.setattr(compose, "take_picture", take_picture)
+    choice = choose_parts(on_meta(pool), 5, 0, 6, 3)
+    batch = draw_choice(PIT, on_meta(pool), choice)
+    for field in fields(Batch):
+        assert getattr(batch, field.name).is_meta, field.name
+    assert batch.image.shape == batch.aligned.shape == batch.iuv.shape == (6, 128, 64, 3)
