@@ -105,7 +105,7 @@ def _draw(
     seen = (first_col <= last_col) & (first_row <= last_row) & ((area < 0) | ((area > 0) & both_sides))
 
     turned = area < 0
-    area = tl.abs(area)
+    area = tl.where(seen, tl.abs(area), 1)
     b, c = tl.where(turned, c, b), tl.where(turned, b, c)
     xb, xc = tl.where(turned, xc, xb), tl.where(turned, xb, xc)
     yb, yc = tl.where(turned, yc, yb), tl.where(turned, yb, yc)
