@@ -21,11 +21,12 @@ from synth.compose import (
     pose_people,
     take_picture,
 )
-from synth.generate import PitConfig, Sources
+from synth.generate import PitConfig
 from synth.pool import draw_pool
 from synth.raster import RasterConfig, gather_fragments, rasterize
 from synth.render import draw_fragments, screen_points_twin, towards_cameras
 from synth.repeatable import full_precision
+from synth.sources import Sources
 
 LOOKS = 16
 """Looks of a pool and of every batch."""

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Render a small Paired-Image-Texture set, verify it, and show it in out/demo/report.html. The first run installs into
-# .venv; a later one goes on where the last one stopped. Options are handed to the rendering, e.g. --overwrite.
+# Render a small Paired-Image-Texture set and a small network of cameras, verify them, and show them in
+# out/demo/report.html. The first run installs into .venv; a later one goes on where the last one stopped. Options are
+# handed to the rendering of the first set, e.g. --overwrite.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,8 +20,10 @@ run() {
 run python -m synth pit --out "$out/pit" --num-samples 60 --samples-per-shard 20 --workers 2 --seed 0 "$@"
 run python -m shards verify "$out/pit"
 run python -m shards sheet "$out/pit" --out "$out/sheet.png" --num 12 --columns 2
+run python -m synth scene --out "$out/market" --num-identities 16 --num-cameras 4 --keep-frames --workers 2 --seed 0
+run python -m shards verify "$out/market"
 run python -m synth export-person --out "$out/person.glb" --seed 0
-run python scripts/demo_report.py "$out/pit" --out "$out/report.html" --commands "$out/commands.txt"
+run python scripts/demo_report.py "$out/pit" --scenes "$out/market" --out "$out/report.html" --commands "$out/commands.txt"
 
 printf '\nAll done in %d s. Open %s in a browser, %s in a 3D viewer.\n' \
   "$SECONDS" "$PWD/$out/report.html" "$PWD/$out/person.glb"

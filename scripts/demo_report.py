@@ -1,6 +1,7 @@
-"""Write one HTML page that shows a Paired-Image-Texture set: its people with every label, its statistics, its licences.
+"""Write one HTML page that shows a Paired-Image-Texture set: its people with every label, its statistics, its licences;
+and the people and frames of a set of scenes.
 
-    python scripts/demo_report.py out/demo/pit --out out/demo/report.html
+    python scripts/demo_report.py out/demo/pit --scenes out/demo/market --out out/demo/report.html
 
 The page stands alone: pictures inside, no scripts, nothing loaded from elsewhere.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import simplejpeg
 import tyro
 from jinja2 import Environment, StrictUndefined
 
@@ -33,6 +35,8 @@ MAX_PEOPLE = 6
 """People shown with every label, each in an outfit of their own."""
 MAX_CROPS = 120
 """Pictures in the grid of all."""
+MAX_IDENTITIES, MAX_VIEWS, MAX_FRAMES = 6, 10, 6
+"""Of the scenes: people, pictures of each, and whole frames."""
 HEADINGS = ("towards the camera", "to the right", "away from the camera", "to the left")
 
 
@@ -65,6 +69,8 @@ class DemoReport:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder of a set made by `python -m synth pit`."""
+    scenes: Path | None = None
+    """Folder of a set made by `python -m synth scene --keep-frames`, to be shown too."""
     out: Path = Path("report.html")
     """Page to write."""
     commands: Path | None = None
@@ -73,18 +79,22 @@ class DemoReport:
     def run(self) -> int:
         """Returns the exit code. Raises ValueError for a set that is damaged or not rendered, OSError."""
         commands = [] if self.commands is None else self.commands.read_text(encoding="utf-8").splitlines()
-        verification = verify_set(self.folder)
-        if verification.faults:
-            raise ValueError(f"{len(verification.faults):,} faults in {self.folder}, first {verification.faults[0]}")
-        page = render_page(Table(self.folder), set_info(self.folder), commands)
+        for folder in (self.folder, self.scenes):
+            if folder is not None and (faults := verify_set(folder).faults):
+                raise ValueError(f"{len(faults):,} faults in {folder}, first {faults[0]}")
+        network = None if self.scenes is None else show_scenes(self.scenes)
+        page = render_page(Table(self.folder), set_info(self.folder), commands, network)
         with atomic_file(self.out) as file:
             file.write(page.encode())
         write_text(f"{self.folder} in {self.out}: {len(page) / 1e6:.1f} MB")
         return 0
 
 
-def render_page(table: Table, info: Mapping[str, Any], commands: Sequence[str]) -> str:
-    """The page as HTML; `info` is the table's `set_info`. Raises ValueError where a sample is not rendered."""
+def render_page(
+    table: Table, info: Mapping[str, Any], commands: Sequence[str], network: Mapping[str, Any] | None = None
+) -> str:
+    """The page as HTML; `info` is the table's `set_info`, `network` what `show_scenes` gives. Raises ValueError where a
+    sample is not rendered."""
     read = [table.read(i, ("meta", "iuv")) for i in range(len(table))]
     metas, iuvs = [r["meta"] for r in read], [r["iuv"] for r in read]
     if wrong := [r["key"] for r in read if r["meta"].rendered is None or r["iuv"] is None]:
@@ -98,6 +108,7 @@ def render_page(table: Table, info: Mapping[str, Any], commands: Sequence[str]) 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         info=info,
+        network=network,
         config=flatten(info["config"]),
         entries=table.manifest.shards,
         members=MEMBERS,
@@ -114,6 +125,38 @@ def render_page(table: Table, info: Mapping[str, Any], commands: Sequence[str]) 
         visibility=visibility_bars(metas),
         facts=facts(metas, iuvs),
     )
+
+
+def show_scenes(folder: Path) -> dict[str, Any]:
+    """Some people of a set of scenes as all cameras saw them, some of its frames, and its counts."""
+    table = Table(folder)
+    people = sorted({name for name, split in zip(table.identities, table.splits, strict=True) if split == "query"})
+    rows = []
+    for identity in people[:MAX_IDENTITIES]:
+        views = np.nonzero(table.identities == identity)[0]
+        views = views[np.argsort(table.camera_ids[views], kind="stable")]
+        views = views[np.linspace(0, len(views) - 1, min(MAX_VIEWS, len(views))).astype(int)]
+        pictures = [
+            stored(
+                table, i, "image.jpg", f"camera {table.camera_ids[i]}", f"{identity} in camera {table.camera_ids[i]}"
+            )
+            for i in views.tolist()
+        ]
+        rows.append({"identity": identity, "pictures": pictures})
+    kept = sorted((folder / "frames" / "images").glob("*.jpg"))
+    frames = []
+    for path in [kept[i] for i in np.linspace(0, len(kept) - 1, min(MAX_FRAMES, len(kept))).astype(int).tolist()]:
+        height, width = simplejpeg.decode_jpeg_header(path.read_bytes())[:2]
+        uri = data_uri(".jpg", path.read_bytes())
+        frames.append(Picture(uri=uri, alt=f"Frame {path.stem}", label=path.stem, width=width, height=height))
+    splits = Counter(table.splits.tolist())
+    return {
+        "num": len(table),
+        "splits": splits,
+        "cameras": len(set(table.camera_ids.tolist())),
+        "rows": rows,
+        "frames": frames,
+    }
 
 
 def group_looks(metas: Sequence[Meta]) -> dict[Any, list[int]]:

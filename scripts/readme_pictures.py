@@ -1,6 +1,6 @@
 """Draw the pictures of README.md: python scripts/readme_pictures.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -12,14 +12,19 @@ from shards.schema import Sample
 from shards.sheet import draw_sheet
 from shards.writer import atomic_file
 from synth.background import ProceduralBackgrounds
-from synth.generate import PitConfig, Sources, render_group
+from synth.generate import PitConfig, render_group
+from synth.scenes.config import SceneConfig
+from synth.scenes.generate import render_circle
+from synth.scenes.people import identity_name
+from synth.scenes.visits import circles
+from synth.sources import Sources
 
 ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pictures:
-    """Two pictures: people in two rows, and one of them with every label."""
+    """Three pictures: people in two rows, one of them with every label, and people before several cameras."""
 
     out: Path = ROOT / ".readme"
     """Folder of the pictures."""
@@ -37,12 +42,17 @@ class Pictures:
         people = draw_people(self.seed, 2 * self.columns)
         crowd = Image.fromarray(draw_sheet(people, columns=self.columns, compact=True))
         # Small enough for a page, by size and by palette; smooth labels would show a palette's steps.
-        crowd = crowd.resize((crowd.width * 4 // 5, crowd.height * 4 // 5), Image.Resampling.LANCZOS)
+        crowd = crowd.resize((crowd.width * 2 // 3, crowd.height * 2 // 3), Image.Resampling.LANCZOS)
         crowd = crowd.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
-        pictures = {"people.png": crowd, "labels.png": Image.fromarray(draw_sheet([people[self.labelled]]))}
+        pictures = {
+            "people.png": crowd,
+            "labels.png": Image.fromarray(draw_sheet([people[self.labelled]])),
+            "scenes.jpg": draw_network(self.seed),
+        }
         for name, picture in pictures.items():
             with atomic_file(self.out / name) as file:
-                picture.save(file, format="PNG", optimize=True)
+                options = {"quality": 70} if name.endswith("jpg") else {"optimize": True}
+                picture.save(file, format="JPEG" if name.endswith("jpg") else "PNG", **options)
             write_text(f"{self.out / name}: {(self.out / name).stat().st_size:,} bytes")
         return 0
 
@@ -52,6 +62,21 @@ def draw_people(seed: int, num_people: int) -> list[Sample]:
     config, sources = PitConfig(seed=seed, samples_per_texture=1), Sources(backgrounds=ProceduralBackgrounds())
     encoded = [one for i in range(num_people) for one in render_group(config, i, range(i, i + 1), sources)]
     return [decode_sample(one.key, one.members) for one in encoded]
+
+
+def draw_network(seed: int, num_people: int = 3, num_views: int = 10) -> Image.Image:
+    """A row for each of some people, as the cameras of a network saw them one after the other."""
+    config = replace(SceneConfig(), seed=seed, num_identities=12, train_share=0.0)
+    sources = Sources(backgrounds=ProceduralBackgrounds())
+    encoded = [one for circle in circles(config) for one in render_circle(config, circle, sources)]
+    rows = []
+    for number in range(num_people):
+        views = [one for one in encoded if one.meta.identity == identity_name(seed, number)]
+        views = [views[i * (len(views) - 1) // (num_views - 1)] for i in range(num_views)]
+        rows += [decode_sample(one.key, one.members) for one in views]
+    captions = [f"camera {sample.meta.camera_id}" for sample in rows]
+    sheet = Image.fromarray(draw_sheet(rows, columns=num_views, compact=True, captions=captions))
+    return sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS)
 
 
 def cli() -> int:

@@ -1,4 +1,4 @@
-"""Look at a set of shards: python -m shards info|verify|sheet FOLDER."""
+"""Look at a set of shards: python -m shards info|verify|sheet FOLDER; info and sheet take a URL too."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,31 +7,33 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from shards.cache import local_copy
 from shards.codec import encode_png
 from shards.console import main, progress_bar, write_json, write_text
 from shards.errors import ShardError
 from shards.info import format_info, set_info
 from shards.manifest import read_manifest
+from shards.remote import is_url
 from shards.sheet import draw_sheet
 from shards.table import Table
 from shards.verify import verify_set
 from shards.writer import atomic_file
 
-Folder = Annotated[Path, tyro.conf.Positional]
+Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|URL")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Info:
     """Statistics: samples by origin, data set, split, identity and camera; members, bytes, config, licences, speed."""
 
-    folder: Folder
-    """Folder with a manifest.json."""
+    source: Source
+    """Folder with a manifest.json, or a URL of one, which is copied into the cache first."""
     json: bool = False
     """Write JSON to stdout."""
 
     def run(self) -> int:
         """Returns the exit code."""
-        info = set_info(self.folder)
+        info = set_info(_local(self.source))
         if self.json:
             write_json(info)
         else:
@@ -43,7 +45,7 @@ class Info:
 class Verify:
     """Check every hash, decode every member, compare every count; name shard, key and field of all that is wrong."""
 
-    folder: Folder
+    folder: Annotated[str, tyro.conf.Positional]
     """Folder with a manifest.json."""
     workers: int = 1
     """Processes."""
@@ -52,8 +54,14 @@ class Verify:
 
     def run(self) -> int:
         """Returns the exit code: 1 if anything is wrong."""
-        with progress_bar("verify", _num_samples(self.folder)) as progress:
-            result = verify_set(self.folder, num_workers=self.workers, progress=progress)
+        if is_url(self.folder):
+            raise ValueError(
+                f"verify checks folders, got {self.folder}: `python -m shards info` copies a set behind a URL, checks the "
+                "hash of every shard and names the folder of the copy, which can be verified"
+            )
+        folder = Path(self.folder)
+        with progress_bar("verify", _num_samples(folder)) as progress:
+            result = verify_set(folder, num_workers=self.workers, progress=progress)
         if self.json:
             faults = [{"shard": f.shard, "key": f.key, "field": f.field, "rule": f.rule} for f in result.faults]
             write_json({"num_shards": result.num_shards, "num_samples": result.num_samples, "faults": faults})
@@ -69,8 +77,8 @@ class Verify:
 class Sheet:
     """Draw a contact sheet of samples spread evenly over the set."""
 
-    folder: Folder
-    """Folder with a manifest.json."""
+    source: Source
+    """Folder with a manifest.json, or a URL of one, which is copied into the cache first."""
     out: Path = Path("sheet.png")
     """Picture to write."""
     num: int = 16
@@ -84,7 +92,7 @@ class Sheet:
 
     def run(self) -> int:
         """Returns the exit code."""
-        table = Table(self.folder)
+        table = Table(_local(self.source))
         indices = np.linspace(0, len(table) - 1, min(self.num, len(table))).astype(int).tolist()
         sheet = draw_sheet([table[i] for i in indices], columns=self.columns, compact=self.compact)
         with atomic_file(self.out) as file:
@@ -94,6 +102,14 @@ class Sheet:
         else:
             write_text(f"{len(indices)} people in {self.out}")
         return 0
+
+
+def _local(source: str) -> Path:
+    """The folder of a set, which is a copy where `source` is a URL."""
+    if not is_url(source):
+        return Path(source)
+    with progress_bar("copy", None) as progress:
+        return local_copy(source, progress=progress)
 
 
 def _num_samples(folder: Path) -> int | None:

@@ -34,8 +34,8 @@ ProgressReport = Callable[[int, int], None]
 def main(command: Callable[[], int | None]) -> NoReturn:
     """Run a command line and exit with its code: what it returns (None is 0), 2 for an error, 130 when interrupted.
 
-    An error of use or of the machine (ValueError, OSError, a worker killed) is one message on stderr, without
-    traceback unless LOOKALIKE_DEBUG=1. SIGTERM is taken as Ctrl-C.
+    An error of use or of the machine (ValueError, OSError, a package missing, a worker killed) is one message on
+    stderr, without traceback unless LOOKALIKE_DEBUG=1. SIGTERM is taken as Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -47,7 +47,7 @@ def main(command: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         code = 141
-    except (ValueError, OSError, WorkerError) as error:
+    except (ValueError, OSError, ImportError, WorkerError) as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
         _tell(f"error: {describe(error)}")

@@ -181,7 +181,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 def read_complete_manifest(folder: Path) -> Manifest:
     """As `read_manifest`, and raises ShardError when shards are still missing."""
-    manifest = read_manifest(folder)
+    return check_complete(read_manifest(folder), where=folder)
+
+
+def check_complete(manifest: Manifest, *, where: object) -> Manifest:
+    """The manifest itself. Raises ShardError, naming `where` it lies, when shards are still missing."""
     if not manifest.complete:
-        raise ShardError(f"{folder} is not complete: run the command that makes it again, it goes on where it stopped")
+        raise ShardError(f"{where} is not complete: run the command that makes it again, it goes on where it stopped")
     return manifest

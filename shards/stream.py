@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import braceexpand
-import fsspec
 import torch
 import webdataset
 from torch.utils.data import IterableDataset
@@ -21,7 +20,8 @@ from webdataset.utils import pytorch_worker_info
 from shards.archive import contents, iter_samples
 from shards.codec import decode_fields, decode_sample
 from shards.errors import ShardError
-from shards.manifest import MANIFEST, Manifest
+from shards.manifest import ShardEntry, read_complete_manifest
+from shards.remote import fetch_manifest, is_url, open_url
 from shards.schema import EXTENSIONS, Field, Sample
 
 logger = logging.getLogger(__name__)
@@ -43,16 +43,18 @@ def stream(
 ) -> "ShardStream":
     """Samples of one or several sets, in shard order, for a DataLoader or a plain loop.
 
-    sources: each a folder of shards, a URL of one that fsspec reads, a `.tar`, or a brace pattern of such
-    (`pit-{000000..000009}.tar`). fields: those to decode, giving a dict {"key", field, ...}; all by default, giving a
-    `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of shards too. One pass gives every
-    sample exactly once over all ranks and workers, unless `repeat`, which starts the next epoch by itself.
+    sources: each a folder of shards, a `.tar`, or a brace pattern of such (`pit-{000000..000009}.tar`), by path or by
+    URL (read block by block, without a copy: see `shards.remote`). fields: those to decode, giving a dict {"key", field,
+    ...}; all by default, giving a `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of
+    shards too. One pass gives every sample exactly once over all ranks and workers, unless `repeat`, which starts the
+    next epoch by itself.
 
     weights: one positive number per source. Each sample then comes from a source drawn with that probability, every
     source starts over when it is spent, and the stream has no end. max_bad_samples: samples that may be skipped, each
     logged as a warning, before one raises, in each worker; damage to the tar itself ends the shard and counts once.
 
-    Raises ValueError for bad arguments, FileNotFoundError, and ShardError naming shard, key and field of what is wrong.
+    Raises ValueError for bad arguments, FileNotFoundError, and ShardError naming shard, key and field of what is wrong;
+    of URLs also PermissionError, and ConnectionError after several tries, which is never skipped.
     """
     places = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not places:
@@ -65,7 +67,7 @@ def stream(
         raise ValueError(f"unknown fields {sorted(unknown)}; known are {sorted(set(EXTENSIONS.values()))}")
     shards = [_resolve(str(place)) for place in places]
     return ShardStream(
-        shards if weights is not None else [{url: n for source in shards for url, n in source.items()}],
+        shards if weights is not None else [{url: entry for source in shards for url, entry in source.items()}],
         fields=None if fields is None else tuple(fields),
         shuffle_buffer=shuffle_buffer,
         seed=seed,
@@ -81,7 +83,7 @@ class ShardStream(IterableDataset):
 
     def __init__(
         self,
-        sources: Sequence[Mapping[str, int | None]],
+        sources: Sequence[Mapping[str, ShardEntry | None]],
         *,
         fields: tuple[Field, ...] | None,
         shuffle_buffer: int,
@@ -91,7 +93,7 @@ class ShardStream(IterableDataset):
         repeat: bool,
         max_bad_samples: int,
     ):
-        """sources: shard URL -> number of samples (None if unknown), one mapping each; the rest as for `stream`."""
+        """sources: shard path or URL -> its entry in the manifest (None without), one mapping each; the rest as `stream`."""
         super().__init__()
         self._sources, self._fields, self._weights = sources, fields, weights
         self._shuffle_buffer, self._seed, self._repeat = shuffle_buffer, seed, repeat
@@ -102,8 +104,8 @@ class ShardStream(IterableDataset):
     @property
     def num_samples(self) -> int | None:
         """Samples of all sources together, over all ranks; None where a source has no manifest."""
-        counts = [n for source in self._sources for n in source.values()]
-        return None if None in counts else sum(counts)
+        entries = [entry for source in self._sources for entry in source.values()]
+        return None if None in entries else sum(entry.num_samples for entry in entries)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass; reaches DataLoader workers that are kept alive."""
@@ -164,18 +166,18 @@ class ShardStream(IterableDataset):
         rank, _, worker, _ = self._position()
         return random.Random(repr((self._seed, purpose, rank, worker)))
 
-    def _read(self, shards: Iterator[tuple[str, int | None]], bad: "_BadSamples") -> Iterator[Raw]:
+    def _read(self, shards: Iterator[tuple[str, ShardEntry | None]], bad: "_BadSamples") -> Iterator[Raw]:
         fields = self._fields
         extensions = None if fields is None else {ext for ext, field in EXTENSIONS.items() if field in fields}
-        for url, expected in shards:
+        for url, entry in shards:
             num_read = 0
             try:
-                with _open(url) as file:
+                with _open(url, entry) as file:
                     for key, members in iter_samples(file, shard=url, extensions=extensions, skip=file.seekable()):
                         yield url, key, members
                         num_read += 1
-                if expected is not None and num_read != expected:
-                    raise ShardError(f"holds {num_read} samples, the manifest says {expected}", shard=url)
+                if entry is not None and num_read != entry.num_samples:
+                    raise ShardError(f"holds {num_read} samples, the manifest says {entry.num_samples}", shard=url)
             except ShardError as error:
                 bad.take(error)
 
@@ -209,20 +211,15 @@ class _BadSamples:
         logger.warning("skipped bad sample %d of at most %d: %s", self._num, self._allowed, error)
 
 
-def _resolve(place: str) -> dict[str, int | None]:
-    """Shard URL -> number of samples, None where there is no manifest."""
+def _resolve(place: str) -> dict[str, ShardEntry | None]:
+    """Shard path or URL -> what the manifest says, None where there is none."""
     if place.endswith(".tar"):
         return dict.fromkeys(braceexpand.braceexpand(place))
-    where = f"{place.rstrip('/')}/{MANIFEST}"
-    try:
-        with _open(where) as file:
-            manifest = Manifest.from_json(file.read(), where=where)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no {MANIFEST} in {place}: not a folder of shards") from error
-    if not manifest.complete:
-        raise ShardError(f"{place} is not complete: run the command that makes it again, it goes on where it stopped")
-    return {f"{place.rstrip('/')}/{entry.name}": entry.num_samples for entry in manifest.shards}
+    manifest = fetch_manifest(place)[0] if is_url(place) else read_complete_manifest(Path(place))
+    return {f"{place.rstrip('/')}/{entry.name}": entry for entry in manifest.shards}
 
 
-def _open(url: str) -> BinaryIO:
-    return fsspec.open(url, "rb").open() if "://" in url else open(url, "rb")
+def _open(place: str, entry: ShardEntry | None) -> BinaryIO:
+    if is_url(place):
+        return open_url(place, num_bytes=None if entry is None else entry.num_bytes)
+    return open(place, "rb")

@@ -20,10 +20,12 @@ import numpy as np
 
 from shards.archive import contents, iter_samples
 from shards.build import INDEX
+from shards.cache import local_copy
 from shards.codec import check_members, decode_fields, decode_meta, decode_sample
 from shards.errors import ShardError
 from shards.manifest import MANIFEST, Manifest, read_complete_manifest
 from shards.meta import Meta
+from shards.remote import is_url
 from shards.schema import EXTENSIONS, Field, Sample
 from shards.writer import atomic_file
 
@@ -42,7 +44,7 @@ class Table:
     workers. Every read checks the CRC-32 of what it reads.
 
     Attributes, N samples each: keys, identities, origins, datasets, splits (N,) str, "" for none; camera_ids (N,) int64,
-    -1 for none. manifest is the set's, folder where it lies.
+    -1 for none. manifest is the set's, folder where it lies, or its copy.
     """
 
     folder: Path
@@ -54,9 +56,14 @@ class Table:
     splits: np.ndarray
     camera_ids: np.ndarray
 
-    def __init__(self, folder: Path):
-        """Open a complete set. Raises FileNotFoundError without a manifest, ShardError for an incomplete or bad set."""
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, *, cache: Path | None = None):
+        """Open a complete set.
+
+        folder: where it lies, or a URL of it. A set behind a URL is copied whole into the folder `cache` first, by
+        default `$XDG_CACHE_HOME/lookalike` or `~/.cache/lookalike`, and found there the next time (see `shards.cache`).
+        Raises FileNotFoundError without a manifest, ShardError for an incomplete or bad set; for URLs see `local_copy`.
+        """
+        self.folder = local_copy(str(folder), cache) if is_url(folder) else Path(folder)
         self.manifest = read_complete_manifest(self.folder)
         index = _load_index(self.folder, self.manifest)
         self.keys, self.camera_ids = index["keys"], index["camera_ids"]

@@ -104,14 +104,25 @@ def _open_locked(path: Path) -> BinaryIO:
         file.close()
 
 
-def _lock(file: BinaryIO) -> None:
+@contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Hold an empty file that only one process or thread holds at a time; others wait. It is made and stays.
+
+    Where the file system has no locks nobody waits.
+    """
+    with open(path, "ab") as file:
+        _lock(file, wait=True)
+        yield
+
+
+def _lock(file: BinaryIO, *, wait: bool = False) -> None:
     """Mark a file as being written, until it is closed or its process ends, however it ends.
 
-    Raises BlockingIOError if another process holds it. Where the file system has no locks this does nothing: a leftover
-    is then taken for dead, which is right unless two runs make the same shard at once.
+    Raises BlockingIOError if another process holds it, unless it is to wait. Where the file system has no locks this
+    does nothing: a leftover is then taken for dead, which is right unless two runs make the same shard at once.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError as error:

@@ -1,76 +1,37 @@
-"""Render people: python -m synth pit|preview|export-person."""
+"""Render people: python -m synth pit|scene|preview|export-person."""
 
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from shards.build import build_set
+from shards.build import MakeShard, build_set
 from shards.codec import decode_sample, encode_png
 from shards.console import progress_bar, write_json, write_text
-from shards.manifest import Manifest
+from shards.manifest import Manifest, read_manifest
 from shards.sheet import draw_sheet
 from shards.writer import atomic_file
-from synth.background import CocoBackgrounds, ProceduralBackgrounds
-from synth.body import Body, load_body
-from synth.generate import PitConfig, PitShards, Sources, render_group
-from synth.motion_files import MotionLibrary
-from synth.texture_files import TextureFolder
+from synth.body import load_body
+from synth.generate import PitConfig, PitShards, render_group
+from synth.scenes.config import SceneConfig
+from synth.scenes.generate import SceneShards, samples_about
+from synth.scenes.kept_frames import join_annotations
+from synth.scenes.presets import PRESETS
+from synth.scenes.visits import CIRCLE, circles
+from synth.sources import SourceFolders, Sources, licences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SourceFolders:
-    """Folders of yours to draw from, in place of the built-in procedural sources."""
-
-    coco: Path | None = None
-    """Folder of COCO images, for backgrounds."""
-    coco_annotations: Path | None = None
-    """COCO instances JSON of these images; only crops without an annotated person are used."""
-    motions: Path | None = None
-    """Folder of AMASS or SURREAL/CMU .npz files."""
-    textures: Path | None = None
-    """Folder of square textures in the body's uv layout (SURREAL's, for the SMPL body)."""
-    texture_licence: str = ""
-    """Licence of these textures, recorded with every sample."""
-
-    def open(self, config: PitConfig) -> Sources:
-        """Index the folders for pictures of the config's size. Raises FileNotFoundError or ValueError for what is missing or does not fit."""
-        if (self.coco is None) != (self.coco_annotations is None):
-            raise ValueError("COCO backgrounds need both --coco FOLDER and --coco-annotations JSON")
-        backgrounds = (
-            ProceduralBackgrounds()
-            if self.coco is None
-            else CocoBackgrounds.open(self.coco, self.coco_annotations, aspect=config.width / config.height)
-        )
-        return Sources(
-            backgrounds=backgrounds,
-            motions=None if self.motions is None else MotionLibrary.from_folder(self.motions),
-            textures=None if self.textures is None else TextureFolder.from_folder(self.textures, self.texture_licence),
-        )
-
-    def record(self, sources: Sources) -> dict:
-        """What of the folders fixes a set's content: names and counts, not where they lie."""
-        record: dict = {}
-        if isinstance(sources.backgrounds, CocoBackgrounds):
-            record["coco"] = {"annotations": self.coco_annotations.name, "num_images": len(sources.backgrounds.names)}
-        if sources.motions is not None:
-            record["motions"] = {"folder": self.motions.name, "num_frames": sources.motions.num_frames}
-        if sources.textures is not None:
-            record["textures"] = {"folder": self.textures.name, "num_textures": len(sources.textures.paths)}
-        return record
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pit:
-    """Render a Paired-Image-Texture set: picture, texture, IUV, keypoints and aligned picture of every sample."""
+class Writing:
+    """Where a set goes, and who makes how much of it at once."""
 
     out: Path
     """Folder of the shards; running the same command again goes on where it stopped."""
-    config: Annotated[PitConfig, tyro.conf.arg(name="")] = field(default_factory=PitConfig)
-    sources: Annotated[SourceFolders, tyro.conf.arg(name="")] = field(default_factory=SourceFolders)
     samples_per_shard: int = 1000
-    """Size of a shard."""
+    """Size of a shard; scenes keep people who meet together, so theirs is about that."""
     workers: int = 1
     """Processes; the bytes do not depend on them."""
     shards: tuple[int, int] | None = None
@@ -80,17 +41,17 @@ class Pit:
     json: bool = False
     """Write JSON to stdout."""
 
-    def run(self) -> int:
-        """Returns the exit code."""
+    def __post_init__(self) -> None:
         if self.samples_per_shard < 1:
             raise ValueError(f"--samples-per-shard must be at least 1, got {self.samples_per_shard}")
-        sources = self.sources.open(self.config)
-        num_shards = -(-self.config.num_samples // self.samples_per_shard)
-        make_shard = PitShards(config=self.config, samples_per_shard=self.samples_per_shard, sources=sources)
-        wanted = self.manifest(num_shards, sources)
-        first, stop = self.shards or (0, num_shards)
-        here = min(stop * self.samples_per_shard, self.config.num_samples) - first * self.samples_per_shard
-        with progress_bar("pit", here) as progress:
+
+    def write(self, wanted: Manifest, make_shard: MakeShard, num_samples: Callable[[int, int], int]) -> int:
+        """Make the set, or the shards asked for, and report; num_samples(start, stop): of these shards, about.
+
+        Returns the exit code.
+        """
+        first, stop = self.shards or (0, wanted.num_shards)
+        with progress_bar(wanted.name, num_samples(first, stop)) as progress:
             manifest = build_set(
                 self.out,
                 wanted,
@@ -103,44 +64,87 @@ class Pit:
         report = {"out": str(self.out), "complete": manifest is not None}
         if manifest is not None:
             report |= {
-                "num_shards": num_shards,
+                "num_shards": manifest.num_shards,
                 "num_samples": manifest.num_samples,
                 "num_bytes": sum(entry.num_bytes for entry in manifest.shards),
             }
         if self.json:
             write_json(report)
         elif manifest is None:
-            write_text(f"shards {first} to {stop - 1} of {num_shards} are in {self.out}; others are still missing")
+            write_text(
+                f"shards {first} to {stop - 1} of {wanted.num_shards} are in {self.out}; others are still missing"
+            )
         else:
-            write_text(f"{manifest.num_samples:,} samples in {num_shards:,} shards in {self.out}")
+            write_text(f"{manifest.num_samples:,} samples in {manifest.num_shards:,} shards in {self.out}")
         return 0
 
-    def manifest(self, num_shards: int, sources: Sources) -> Manifest:
-        """What the set is."""
-        body = load_body(self.config.body)
-        resolved = asdict(replace(self.config, raster=self.config.raster.on(self.config.device)))
-        if self.config.device == "cpu":
-            del resolved["device"]  # as in sets from before there was a choice
-        config = {
-            **resolved,
-            "command": "pit",
-            "body": body.name,  # where its file lies is no matter of the set
-            "sources": self.sources.record(sources),
-            "samples_per_shard": self.samples_per_shard,
-        }
-        return Manifest(name="pit", num_shards=num_shards, config=config, licences=licences(body, sources))
+
+def _manifest(
+    name: str, num_shards: int, config: PitConfig | SceneConfig, folders: SourceFolders, sources: Sources, **size: int
+) -> Manifest:
+    """What a set is."""
+    body = load_body(config.body)
+    device = config.device if isinstance(config, PitConfig) else "cpu"
+    record = {
+        **asdict(replace(config, raster=config.raster.on(device))),
+        "command": name,
+        "body": body.name,  # where its file lies is no matter of the set
+        "sources": folders.record(sources),
+        **size,
+    }
+    if device == "cpu":
+        record.pop("device", None)  # as in sets from before there was a choice
+    return Manifest(name=name, num_shards=num_shards, config=record, licences=licences(body, sources))
 
 
-def licences(body: Body, sources: Sources) -> tuple[str, ...]:
-    """Licences of everything that the set is made of."""
-    found = [f"body: {body.licence}"]
-    if sources.textures is not None:
-        found.append(f"textures: {sources.textures.licence}")
-    if not isinstance(sources.backgrounds, ProceduralBackgrounds):
-        found.append("backgrounds: COCO images, each under its own Flickr licence")
-    if sources.motions is not None:
-        found.append("motions: the recordings' own licence (AMASS, SURREAL: non-commercial research)")
-    return tuple(found)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pit:
+    """Render a Paired-Image-Texture set: picture, texture, IUV, keypoints and aligned picture of every sample."""
+
+    writing: Annotated[Writing, tyro.conf.arg(name="")]
+    config: Annotated[PitConfig, tyro.conf.arg(name="")] = field(default_factory=PitConfig)
+    sources: Annotated[SourceFolders, tyro.conf.arg(name="")] = field(default_factory=SourceFolders)
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        sources = self.sources.open(aspect=self.config.width / self.config.height)
+        size, total = self.writing.samples_per_shard, self.config.num_samples
+        wanted = _manifest("pit", -(-total // size), self.config, self.sources, sources, samples_per_shard=size)
+        make_shard = PitShards(config=self.config, samples_per_shard=size, sources=sources)
+        return self.writing.write(wanted, make_shard, lambda first, stop: min(stop * size, total) - first * size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """Render people who walk past the cameras of a network: reID crops with all labels, train, query and gallery."""
+
+    writing: Annotated[Writing, tyro.conf.arg(name="")]
+    config: Annotated[SceneConfig, tyro.conf.arg(name="")] = field(default_factory=SceneConfig)
+    sources: Annotated[SourceFolders, tyro.conf.arg(name="")] = field(default_factory=SourceFolders)
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        network = self.config.network
+        sources = self.sources.open(aspect=network.columns / network.rows, occluders=True)
+        per_circle = samples_about(self.config, CIRCLE)
+        each = max(round(self.writing.samples_per_shard / per_circle), 1)
+        num_circles = len(circles(self.config))
+        wanted = _manifest("scene", -(-num_circles // each), self.config, self.sources, sources, circles_per_shard=each)
+        make_shard = SceneShards(
+            config=self.config,
+            circles_per_shard=each,
+            sources=sources,
+            frames=self.writing.out / "frames" if self.config.keep_frames else None,
+        )
+        people = [len(circle.members) for circle in circles(self.config)]
+        code = self.writing.write(
+            wanted,
+            make_shard,
+            lambda first, stop: samples_about(self.config, sum(people[first * each : stop * each])),
+        )
+        if make_shard.frames is not None and read_manifest(self.writing.out).complete:
+            join_annotations(make_shard.frames, self.config)
+        return code
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +170,8 @@ class Preview:
             raise ValueError(f"--num and --columns must be at least 1, got {self.num} and {self.columns}")
         if self.out.suffix != ".png":
             raise ValueError(f"contact sheets are written as .png, got {self.out.name!r}")
-        sources, samples, per = self.sources.open(self.config), [], self.config.samples_per_texture
+        sources = self.sources.open(aspect=self.config.width / self.config.height)
+        samples, per = [], self.config.samples_per_texture
         with progress_bar("preview", self.num) as progress:
             for group in range(self.num):
                 for encoded in render_group(self.config, group, range(group * per, group * per + 1), sources):
@@ -200,7 +205,8 @@ class ExportPerson:
         # trimesh takes most of a second to import, in every worker of the other commands too.
         from synth.export import export_person
 
-        export_person(self.config, self.index, self.sources.open(self.config), self.out)
+        sources = self.sources.open(aspect=self.config.width / self.config.height)
+        export_person(self.config, self.index, sources, self.out)
         num_bytes = self.out.stat().st_size
         if self.json:
             write_json({"out": str(self.out), "num_bytes": num_bytes})
@@ -209,13 +215,26 @@ class ExportPerson:
         return 0
 
 
-Command = (
-    Annotated[Pit, tyro.conf.subcommand("pit")]
-    | Annotated[Preview, tyro.conf.subcommand("preview")]
-    | Annotated[ExportPerson, tyro.conf.subcommand("export-person")]
-)
+def commands(arguments: Sequence[str]) -> Any:
+    """The type that the command line is parsed by; a preset among the arguments gives `scene` its defaults.
+
+    Raises ValueError for an unknown preset.
+    """
+    preset = SceneConfig().preset
+    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.partition("=")[0] == "--preset":
+            preset = argument.partition("=")[2] or value
+    if preset not in PRESETS:
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    scene = Scene(writing=Writing(out=tyro.MISSING), config=PRESETS[preset]())
+    return (
+        Annotated[Pit, tyro.conf.subcommand("pit")]
+        | Annotated[Scene, tyro.conf.subcommand("scene", default=scene)]
+        | Annotated[Preview, tyro.conf.subcommand("preview")]
+        | Annotated[ExportPerson, tyro.conf.subcommand("export-person")]
+    )
 
 
 def cli() -> int:
     """Parse the command line and run the command; returns the exit code."""
-    return tyro.cli(Command, prog="python -m synth", description=__doc__).run()
+    return tyro.cli(commands(sys.argv[1:]), prog="python -m synth", description=__doc__).run()

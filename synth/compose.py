@@ -23,7 +23,7 @@ from synth.render import Cameras, Drawn, draw_person_twin
 from synth.repeatable import full_precision
 from synth.scene import legs_of
 from synth.sensor_torch import photograph
-from synth.shadow import coarseness, darken, light_kept_off
+from synth.shadow import coarseness, darken, fallen_on, soften
 
 # A background from the pool shows at least this share of itself, along either axis: another crop, hardly coarser.
 LEAST_CROP = 0.8
@@ -121,7 +121,7 @@ def pose_people(config: PitConfig, pool: Pool, choice: Choice, people: Dressed) 
 def lay_ground(pool: Pool, choice: Choice, posed: Posed) -> Tensor:
     """(B, H, W, 3) linear RGB: the chosen backgrounds, cropped anew, under the people's shadows."""
     behind = crop_backgrounds(pool.background.index_select(0, choice.place).float(), choice.crop)
-    kept_off = light_kept_off(posed.vertices, posed.cameras)
+    kept_off = soften(fallen_on(posed.vertices, posed.cameras), posed.cameras.light)
     return darken(behind[..., :3], behind[..., 3], kept_off, coarseness(posed.cameras))
 
 

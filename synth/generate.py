@@ -24,7 +24,6 @@ from synth.colour import linear_to_srgb, srgb_to_linear
 from synth.dress import Dressed, dress, undressed
 from synth.labels import coco_keypoints, visibility
 from synth.motion import aligned_pose
-from synth.motion_files import MotionLibrary
 from synth.outfit import Outfit, sample_outfit
 from synth.place import cameras_around, frontal, place_cameras, stand
 from synth.raster import RasterConfig
@@ -33,6 +32,7 @@ from synth.repeatable import full_precision, one_thread
 from synth.scene import Scene, draw_scene, legs_of
 from synth.sensor import SensorConfig, apply_sensor, sample_sensor
 from synth.shadow import cast_shadow
+from synth.sources import Sources
 from synth.texture import paint
 from synth.texture_files import TextureFolder
 
@@ -77,15 +77,6 @@ class PitConfig:
             raise ValueError(f"pictures must be even and at least 64 x 32 pixels, got {self.height} x {self.width}")
         if not 90 <= self.quality <= 100:
             raise ValueError(f"quality must lie in 90..100, got {self.quality}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Sources:
-    """Where backgrounds, motions and textures come from; None is the built-in, procedural one."""
-
-    backgrounds: Backgrounds
-    motions: MotionLibrary | None = None
-    textures: TextureFolder | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -254,13 +245,13 @@ def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pict
         rendered={
             "seed": config.seed,
             "index": scene.index,
-            "intrinsics": _numbers(pictures.intrinsics[k]),
-            "world_to_camera": _numbers(pictures.world_to_camera[k]),
+            "intrinsics": numbers(pictures.intrinsics[k]),
+            "world_to_camera": numbers(pictures.world_to_camera[k]),
             "body": {
                 "name": anatomy.body.name,
                 "surface": anatomy.surface.source,
-                "betas": _numbers(scene.betas),
-                "pose": _numbers(scene.pose),
+                "betas": numbers(scene.betas),
+                "pose": numbers(scene.pose),
             },
             "activity": scene.activity,
             "yaw_rad": scene.yaw_rad,
@@ -271,6 +262,6 @@ def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pict
     )
 
 
-def _numbers(values: NDArray[np.float32]) -> list:
+def numbers(values: NDArray[np.float32]) -> list:
     """Single precision in as many digits as it has; double would spell the rounding out."""
     return values.astype(np.float64).round(7).tolist()

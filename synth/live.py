@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from synth.compose import Batch, choose_parts, draw_choice
-from synth.generate import PitConfig, Sources, draw_group
+from synth.generate import PitConfig, draw_group
 from synth.pool import Pool, draw_pool
+from synth.sources import Sources
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

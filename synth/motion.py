@@ -68,9 +68,11 @@ def sample_pose(
     activity: Activity | None = None,
     carries: Carries = "none",
     legs: Legs = OPEN_LEGS,
+    advance: float = 0.0,
 ) -> Pose:
     """A pose of the person with this gait; activity None draws one (`ACTIVITY_WEIGHTS`), arms go with what is carried.
 
+    advance: strides made since, for whoever walks: equal generators then give the same person at another moment.
     Raises ValueError for an activity or a burden that does not exist.
     """
     if activity is None:
@@ -80,7 +82,7 @@ def sample_pose(
     if carries not in get_args(Carries):
         raise ValueError(f"carries must be one of {get_args(Carries)}, got {carries!r}")
     strides = activity in ("walk", "jog") or (activity != "stand" and rng.random() < 0.65)
-    phase = float(rng.random()) if strides else None
+    phase = (float(rng.random()) + advance) % 1.0 if strides else None
     jogging = activity == "jog"
     joints = _stand(rng, gait, legs) if phase is None else stride(gait, phase, legs, jogging=jogging)
     holds = sample_holds(rng, activity, carries, strides)

@@ -21,12 +21,13 @@ from synth.anatomy import anatomy_of
 from synth.background import View
 from synth.camera import box_margins, world_to_camera
 from synth.dress import ARRAYS, Dressed, stack_dressed
-from synth.generate import PitConfig, Sources, draw_look
+from synth.generate import PitConfig, draw_look
 from synth.place import frontal, place_cameras, stand
 from synth.repeatable import one_thread
 from synth.scene import draw_scene
 from synth.sensor import SensorParams, sample_sensor
 from synth.sensor_torch import Sensors
+from synth.sources import Sources
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -54,7 +54,7 @@ def draw_scene(
     rng = seeding.generator(seed, index, "motion")
     legs = legs_of(anatomy)
     if motions is None:
-        pose = sample_pose(rng, sample_gait(rng), carries=_burden(outfit), legs=legs)
+        pose = sample_pose(rng, sample_gait(rng), carries=burden_of(outfit), legs=legs)
     else:
         pose = motions.sample_pose(rng, legs)
     yaw = sample_yaw(rng)
@@ -99,7 +99,7 @@ def sample_light(rng: np.random.Generator) -> Light:
     return Light(sun_direction=direction, sun_rgb=sun.astype(np.float32), sky_rgb=sky.astype(np.float32))
 
 
-def _burden(outfit: Outfit | None) -> Carries:
+def burden_of(outfit: Outfit | None) -> Carries:
     """What the arms have to make room for."""
     for accessory in outfit.accessories if outfit else ():
         match accessory.kind:

@@ -25,7 +25,7 @@ def cast_shadow(backgrounds: Sequence[Background], vertices: Tensor, cameras: Ca
     """Pictures (B, H, W, 3), linear RGB, of B backgrounds whose ground is darker where the person (B, 3, N) keeps light
     off it. A sun gives a shadow with an edge, a closed sky a soft dark place under the feet.
     """
-    kept_off = light_kept_off(vertices, cameras)
+    kept_off = soften(fallen_on(vertices, cameras), cameras.light)
     images, grounds = [one.image for one in backgrounds], [one.ground for one in backgrounds]
     if not vertices.is_cpu:
         stacks = (torch.from_numpy(np.stack(arrays)).to(vertices.device) for arrays in (images, grounds))
@@ -35,11 +35,10 @@ def cast_shadow(backgrounds: Sequence[Background], vertices: Tensor, cameras: Ca
     return shaded
 
 
-def light_kept_off(vertices: Tensor, cameras: Cameras) -> Tensor:
-    """Share of the light that the person (B, 3, N) keeps off the ground, coarse pixels (B, H', W'); see `coarseness`."""
-    mask = fallen_on(vertices, cameras)
-    sun = cameras.light[:, 3:6].mean(1) * cameras.light[:, 1]
-    share = (sun / (sun + cameras.light[:, 6:9].mean(1)))[:, None, None]
+def soften(mask: Tensor, light: Tensor) -> Tensor:
+    """Share of the light (B, 9) that is kept off by what covers coarse pixels (B, H', W') of the ground, in [0, 1] both."""
+    sun = light[:, 3:6].mean(1) * light[:, 1]
+    share = (sun / (sun + light[:, 6:9].mean(1)))[:, None, None]
     return share * _blur(mask, 3) + 0.45 * (1 - share) * _blur(mask, 5, times=2)
 
 
@@ -105,7 +104,7 @@ def darken_pixels(
         _darken(*flat, *rows, *columns, line, image[k].reshape(-1))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)
 def _between(
     num_fine: int, num_coarse: int, shrink: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -142,7 +141,7 @@ def _blur(masks: Tensor, size: int, times: int = 1) -> Tensor:
     return torch.stack([rows @ mask @ columns.T for mask in masks])
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)
 def _box(length: int, size: int, times: int, device: torch.device) -> Tensor:
     """The matrix (length, length) of a running mean of `size` numbers, applied so many times."""
     ends = torch.arange(length)[:, None] + torch.arange(-(size // 2), size // 2 + 1)

@@ -235,7 +235,9 @@ def test_live_batches_are_measured_stage_by_stage(monkeypatch: pytest.MonkeyPatc
 
 def test_demo_makes_what_it_names(demo: Path):
     out = demo / "out" / "demo"
-    assert {path.name for path in out.iterdir()} == {"pit", "sheet.png", "person.glb", "report.html", "commands.txt"}
+    assert {path.name for path in out.iterdir()} == {
+        "pit", "market", "sheet.png", "person.glb", "report.html", "commands.txt"
+    }  # fmt: skip
     commands = (out / "commands.txt").read_text().splitlines()
     assert [" ".join(line.split()[:4]) for line in commands[:2]] == ["python -m synth pit", "python -m shards verify"]
     assert len(Table(out / "pit")) == 60
@@ -273,7 +275,8 @@ def test_report_stands_alone(page: Path):
     assert {tag for tag, _ in tags} & {"script", "iframe", "object", "embed", "video"} == set()
     assert re.findall(r"url\(|@import", page.read_text()) == []
     pictures = [values for tag, values in tags if tag == "img"]
-    assert len(pictures) == 6 * 6 + 1 + 10 + 60  # six people with six pictures, one outfit on ten, all samples
+    shown = 6 * 6 + 1 + 10 + 60  # six people with six pictures, one outfit on ten, all samples
+    assert shown + 6 + 6 * 4 < len(pictures) <= shown + 6 + 6 * 10  # frames, and six people before several cameras
     assert all(len(values["alt"]) > 10 for values in pictures)
 
 
@@ -290,6 +293,15 @@ def test_report_shows_the_set(page: Path, demo: Path):
     for command in (demo / "out" / "demo" / "commands.txt").read_text().splitlines():
         assert command in text
     assert all(member.values in text for field, member in MEMBERS.items() if field != "parts")
+
+
+def test_report_shows_people_before_several_cameras(page: Path, demo: Path):
+    table, text = Table(demo / "out" / "demo" / "market"), html.unescape(page.read_text())
+    queries = sorted({name for name, split in zip(table.identities, table.splits, strict=True) if split == "query"})
+    assert all(name in text for name in queries[:6])
+    assert f"{len(table):,} crops, {(table.splits == 'train').sum()} train" in text
+    frames = sorted((demo / "out" / "demo" / "market" / "frames" / "images").glob("*.jpg"))
+    assert base64.b64encode(frames[0].read_bytes()).decode() in text
 
 
 def browse(page: Path, folder: Path, *, dark: bool, width: int) -> tuple[dict, list[str]]:

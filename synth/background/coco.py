@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools.coco import COCO
 
 from synth.background.view import Background, View
+from synth.coco_files import Instances, read_pixels
 from synth.colour import srgb_to_linear
 from synth.kernel import kernel
 
 MIN_CROP_PX = 96
 """Least height of a crop in its image: below it, enlarging shows."""
+GROUND_M = 40.0
+"""Depth beyond which a photograph has no ground that takes a shadow."""
 MARGIN_PX = 2
 """Kept between a crop and a person's box, whose edges are rounded and whose outline is annotated by hand."""
 
@@ -52,22 +50,16 @@ class CocoBackgrounds:
         Raises FileNotFoundError if the folder, the JSON or an image that the JSON names is missing, and ValueError if
         the JSON is not COCO's, has no category "person", or no image has room for a crop.
         """
-        folder, annotations = Path(folder), Path(annotations)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; give the folder that holds the COCO images")
-        coco = _load(annotations)
-        images = sorted(coco.dataset["images"], key=lambda image: image["id"])
-        _check_files(folder, annotations, [image["file_name"] for image in images])
-        people = coco.getCatIds(catNms=["person"])
-        if not people:
-            raise ValueError(
-                f"{annotations} has no category 'person', so nobody can be kept out; use an instances JSON"
-            )
+        return cls.of(Instances.open(folder, annotations), aspect=aspect)
+
+    @classmethod
+    def of(cls, instances: Instances, *, aspect: float = 0.5) -> CocoBackgrounds:
+        """The same from instances read already. Raises ValueError if no image has room for a crop."""
         names, sizes, boxes, largest = [], [], [], []
-        for image in images:
+        for image, present in instances:
             size = (image["height"], image["width"])
-            found = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]], catIds=people, iscrowd=None))
-            taken = _boxes([annotation["bbox"] for annotation in found], size)
+            people = [one["bbox"] for one in present if one["category_id"] == instances.person]
+            taken = _boxes(people, size)
             room = _largest_crop(taken, *size, aspect)
             if room >= MIN_CROP_PX:
                 names.append(image["file_name"])
@@ -76,24 +68,24 @@ class CocoBackgrounds:
                 largest.append(room)
         if not names:
             raise ValueError(
-                f"none of the {len(images)} images of {annotations} has room for a crop of {MIN_CROP_PX} rows beside "
+                f"none of the {len(instances)} images of {instances.path} has room for a crop of {MIN_CROP_PX} rows beside "
                 "its people; give more images, or leave out COCO for procedural backgrounds"
             )
         return cls(
-            folder=folder,
+            folder=instances.folder,
             aspect=aspect,
             names=tuple(names),
             sizes=np.array(sizes, np.int32),
             boxes=np.concatenate(boxes),
             first_box=np.cumsum([0, *map(len, boxes)], dtype=np.int64),
             largest=np.array(largest, np.int32),
-            num_without_room=len(images) - len(names),
+            num_without_room=len(instances) - len(names),
         )
 
     def draw(self, rng: np.random.Generator, view: View) -> Background:
         """A random crop of a random image, resized to the view; its perspective and light are the photograph's.
 
-        No ground is known, so none takes a shadow. Raises ValueError if the view's aspect is not this index's, or an
+        What is ground is not known: whatever lies below the camera's horizon takes shadows. Raises ValueError if the view's aspect is not this index's, or an
         image cannot be decoded or is not of the size that the JSON gives.
         """
         if abs(view.width / view.height - self.aspect) > 0.01 * self.aspect:
@@ -106,7 +98,7 @@ class CocoBackgrounds:
         image = read_crop(self.folder / self.names[k], tuple(self.sizes[k].tolist()), crop, (view.height, view.width))
         return Background(
             image=srgb_to_linear(image),
-            ground=np.zeros((view.height, view.width), np.float32),
+            ground=assumed_ground(view),
             provenance=f"coco:{self.names[k]}",
         )
 
@@ -140,68 +132,27 @@ class CocoBackgrounds:
         return left, top, left + width, top + height
 
 
+def assumed_ground(view: View) -> NDArray[np.float32]:
+    """(H, W): 1 where the view's camera sees the plane y = 0 within `GROUND_M`, else 0."""
+    to_world = np.linalg.inv(np.asarray(view.intrinsics, np.float64) @ np.asarray(view.world_to_camera)[:3, :3])
+    # How far a ray sinks per metre of depth, linear in row and column.
+    across, down, start = -to_world[1]
+    sinks = start + down * (np.arange(view.height)[:, None] + 0.5) + across * (np.arange(view.width) + 0.5)
+    return (sinks * GROUND_M > view.camera_position[1]).astype(np.float32)
+
+
 def read_crop(
     path: Path, size: tuple[int, int], crop: tuple[int, int, int, int], shape: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """Pixels [x0, x1) x [y0, y1) of an image file of `size` (height, width), resized to shape (H, W).
 
-    Returns (H, W, 3) uint8 sRGB. A JPEG is decoded at half its size or less where the crop shrinks that much. Raises
-    FileNotFoundError, or ValueError if the file is no image, is cut short, or has another size.
+    Returns (H, W, 3) uint8 sRGB. A JPEG is decoded at half its size or less where the crop shrinks that much. Raises as
+    `read_pixels`.
     """
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\xff\xd8":
-            found = simplejpeg.decode_jpeg_header(data)[:2]
-            shrink = max((crop[3] - crop[1]) / shape[0], 1.0)
-            least = int(np.ceil(size[0] / shrink)), int(np.ceil(size[1] / shrink))
-            pixels = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1], min_factor=2)
-        else:
-            with Image.open(io.BytesIO(data)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            found = pixels.shape[:2]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} has gone since the folder was indexed; restore it") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a whole image ({error}); restore it, or take it out of the JSON") from error
-    if tuple(found) != size:
-        raise ValueError(
-            f"{path} is {found[1]} x {found[0]} pixels, but its JSON says {size[1]} x {size[0]}; "
-            "take images and JSON from the same release"
-        )
+    pixels = read_pixels(path, size, shrink=max((crop[3] - crop[1]) / shape[0], 1.0))
     scale = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
     box = (crop[0] * scale[1], crop[1] * scale[0], crop[2] * scale[1], crop[3] * scale[0])
     return np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
-
-
-def _load(annotations: Path) -> COCO:
-    """pycocotools' index, without what it prints."""
-    if not annotations.is_file():
-        raise FileNotFoundError(
-            f"no file {annotations}; give the instances JSON of the images, as instances_train2017.json"
-        )
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO(str(annotations))
-        fields = {"file_name", "height", "width", "id"}
-        complete = all(fields <= image.keys() for image in coco.dataset["images"])
-        if complete and coco.dataset["images"] and "categories" in coco.dataset and "annotations" in coco.dataset:
-            return coco
-    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{annotations} is not a COCO instances JSON ({type(error).__name__}: {error})") from error
-    raise ValueError(
-        f"{annotations} is not a COCO instances JSON: it needs images with sizes, annotations and categories"
-    )
-
-
-def _check_files(folder: Path, annotations: Path, names: Sequence[str]) -> None:
-    # One listing is far quicker than asking for each of 100,000 files.
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} images of {annotations} are not in {folder}, the first is {missing[0]}; "
-            "give the JSON that belongs to the folder"
-        )
 
 
 def _boxes(bboxes: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.int32]:

@@ -13,11 +13,11 @@ def place(dice: Dice, site: Site, distance: float, level: float) -> list[Item]:
     """One thing, or a row of one kind, at about this distance; lateral places are drawn so that some of it shows."""
     left, right = site.span_at(distance)
     lateral = dice.uniform(left, right)
-    kind = dice.pick((_pole, _trunk, _bollards, _bin, _bench, _rail, _rail, _fence, _fence, _bicycles, _car, _steps))
+    kind = dice.pick((pole, _trunk, bollards, litter_bin, _bench, _rail, _rail, _fence, _fence, bicycles, _car, _steps))
     return kind(dice, site, distance, lateral, level)
 
 
-def _post(
+def post(
     site: Site,
     distance: float,
     lateral: float,
@@ -43,26 +43,26 @@ def _post(
     return [shaft, rim, shadow_of(site, shaft, 1.0, height[0])]
 
 
-def _pole(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def pole(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     tint = dice.pick((dice.grey(0.1, 0.5), dice.grey(0.03, 0.1), (0.05, 0.08, 0.06)))
-    return _post(site, distance, lateral, dice.uniform(0.03, 0.11), (level, level + 6), M.PLAIN, tint, detail=0.15)
+    return post(site, distance, lateral, dice.uniform(0.03, 0.11), (level, level + 6), M.PLAIN, tint, detail=0.15)
 
 
 def _trunk(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     bark = dice.vary(dice.pick(((0.14, 0.11, 0.08), (0.2, 0.18, 0.15), (0.1, 0.09, 0.08))), 0.25)
-    return _post(site, distance, lateral, dice.uniform(0.07, 0.25), (level, level + 4.5), M.BARK, bark, grime=0.3)
+    return post(site, distance, lateral, dice.uniform(0.07, 0.25), (level, level + 4.5), M.BARK, bark, grime=0.3)
 
 
-def _bollards(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def bollards(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     tint = dice.pick((dice.grey(0.05, 0.15), dice.grey(0.3, 0.6), (0.4, 0.3, 0.06)))
     radius, tall, pitch = dice.uniform(0.05, 0.12), dice.uniform(0.6, 1.0), dice.uniform(1.1, 1.8)
     items: list[Item] = []
     for k in (-1, 0, 1):
-        items += _post(site, distance, lateral + k * pitch, radius, (level, level + tall), M.PLAIN, tint, detail=0.2)
+        items += post(site, distance, lateral + k * pitch, radius, (level, level + tall), M.PLAIN, tint, detail=0.2)
     return items
 
 
-def _bin(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def litter_bin(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     tint = dice.pick((dice.grey(0.06, 0.3), (0.05, 0.1, 0.07), (0.07, 0.09, 0.15)))
     wide, tall = dice.uniform(0.35, 0.7), dice.uniform(0.7, 1.2)
     footprint = ((lateral, lateral + wide), (distance, distance + wide))
@@ -124,7 +124,7 @@ def _fence(dice: Dice, site: Site, distance: float, lateral: float, level: float
     return items
 
 
-def _bicycles(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
+def bicycles(dice: Dice, site: Site, distance: float, lateral: float, level: float) -> list[Item]:
     items: list[Item] = []
     for k in range(int(dice.uniform(1, 5))):
         tint = dice.pick(

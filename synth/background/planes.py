@@ -7,12 +7,13 @@ one kernel draws them all, front to back, and each pixel stops at the first opaq
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.background.planes_numba import LANE, draw_surfaces, scratch
+from synth.background.planes_numba import LANE, draw_surfaces, fill_depth, scratch
 from synth.background.surfaces_numba import (
     MODE_FACTORS,
     NUM_NUMBERS,
@@ -73,6 +74,30 @@ def draw_planes(
     Returns image (H, W, 3) float32 linear RGB in [0, 1] and ground (H, W) float32 in [0, 1], the part of each pixel
     that shows planes of Mode.GROUND.
     """
+    records, surfaces = _surfaces(planes, view)
+    return _join([strip[:2] for strip in _strips(records, surfaces, view, atlas, backdrop)])
+
+
+def draw_cutout(
+    planes: list[Plane], view: View, atlas: tuple[NDArray[np.uint64], NDArray[np.int64]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Composite planes, first in front and none a shadow, over nothing; atlas as from `materials.baked_atlas`.
+
+    Returns image (H, W, 3) float32 linear RGB, premultiplied by alpha; alpha (H, W) float32 in [0, 1]; and depth (H, W)
+    float32, metres along the camera's z of the first plane whose rectangle lies there, inf where none does.
+    """
+    records, surfaces = _surfaces(planes, view)
+    surfaces["grounded"] = 1
+    strips = []
+    for image, alpha, bounds in _strips(records, surfaces, view, atlas, (0.0, 0.0, 0.0)):
+        depth = np.full(alpha.shape, np.inf, np.float32)
+        fill_depth(bounds, alpha.shape[1], depth.reshape(-1))
+        strips.append((image, np.minimum(alpha, np.float32(1)), depth))
+    return _join(strips)
+
+
+def _surfaces(planes: list[Plane], view: View) -> tuple[NDArray[np.float64], NDArray[np.void]]:
+    """Planes as rows of numbers (P, 27), and under the view's light, (P,) SURFACE_DTYPE."""
     # As PLANE_DTYPE, but flat: numpy fills nested fields slowly.
     records = np.array(
         [
@@ -80,21 +105,33 @@ def draw_planes(
             for origin, u_axis, v_axis, tint, tile_m, extent, shift, *rest in planes
         ]
     ).reshape(-1, PLANE_NUMBERS)
-    projection = np.asarray(view.intrinsics, np.float64) @ np.asarray(view.world_to_camera, np.float64)[:3]
     light = np.concatenate([view.light.sun_direction, view.light.sun_rgb, view.light.sky_rgb], dtype=np.float64)
     numbers = np.empty((len(planes), NUM_NUMBERS), np.float32)
     light_planes(records.reshape(-1), view.camera_position, light, MODE_FACTORS.reshape(-1), numbers.reshape(-1))
-    surfaces = numbers.view(SURFACE_DTYPE)[:, 0]
-    strips = []
+    return records, numbers.view(SURFACE_DTYPE)[:, 0]
+
+
+def _strips(
+    records: NDArray[np.float64],
+    surfaces: NDArray[np.void],
+    view: View,
+    atlas: tuple[NDArray[np.uint64], NDArray[np.int64]],
+    backdrop: Vector,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]]:
+    """Image, ground and bounds of the planes for one strip of at most LANE columns after another."""
+    projection = np.asarray(view.intrinsics, np.float64) @ np.asarray(view.world_to_camera, np.float64)[:3]
     for left in range(0, view.width, LANE):
         width = min(view.width - left, LANE)
-        shifted, bounds = projection.copy(), np.empty((len(planes), 8, 3))
+        shifted, bounds = projection.copy(), np.empty((len(records), 8, 3))
         shifted[0] -= left * projection[2]
         place_planes(records, shifted, bounds)
         image, ground = np.empty((view.height, width, 3), np.float32), np.empty((view.height, width), np.float32)
         out = width, image.reshape(-1), ground.reshape(-1)
         draw_surfaces(surfaces, bounds, np.array(backdrop, np.float32), *atlas, *scratch(), *out)
-        strips.append((image, ground))
+        yield image, ground, bounds
+
+
+def _join(strips: list[tuple[NDArray[np.float32], ...]]) -> tuple[NDArray[np.float32], ...]:
     if len(strips) == 1:
         return strips[0]
-    return np.concatenate([image for image, _ in strips], axis=1), np.concatenate([g for _, g in strips], axis=1)
+    return tuple(np.concatenate(arrays, axis=1) for arrays in zip(*strips, strict=True))

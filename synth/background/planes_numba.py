@@ -262,3 +262,20 @@ def draw_surfaces(surfaces, bounds, backdrop, texels, offsets, work, at, pairs, 
             image[pixel + ONE] = _unit(work[GREEN + i] + clear * backdrop[1])
             image[pixel + TWO] = _unit(work[BLUE + i] + clear * backdrop[2])
             ground[start + i] = work[ON_GROUND + i]
+
+
+@kernel
+def fill_depth(bounds, width, depth):
+    """Write depth (H width,) float32, metres along the camera's z of the first plane whose rectangle touches a pixel.
+
+    bounds (P, 8, 3) as from `surfaces_numba`; where there is none, depth stays as it is.
+    """
+    for row in range(len(depth) // width):
+        y = row + 0.5
+        start = U(row * width)
+        for behind in range(len(bounds)):
+            k = len(bounds) - 1 - behind
+            first, last = _span(bounds, k, y, np.int64(0), width)
+            for i in range(first, last):
+                nearness = bounds[k, 2, 0] * (N(i) + 0.5) + bounds[k, 2, 1] * y + bounds[k, 2, 2]
+                depth[start + i] = 1 / larger(nearness, 1e-5)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from test_background import make_view
 
 from synth.background import CocoBackgrounds, View
-from synth.background.coco import MIN_CROP_PX, _largest_crop, read_crop
+from synth.background.coco import GROUND_M, MIN_CROP_PX, _largest_crop, assumed_ground, read_crop
 from synth.colour import srgb_to_linear
 
 RED = (255, 0, 0)
@@ -124,7 +125,18 @@ def test_same_generator_state_gives_the_same_bytes_in_a_worker(coco: tuple[Path,
     for seed in range(5):
         first, again = (b.draw(np.random.default_rng(seed), view) for b in (backgrounds, sent))
         assert first.image.tobytes() == again.image.tobytes() and first.provenance == again.provenance
-        assert first.image.dtype == np.float32 and first.image.shape == (128, 64, 3) and first.ground.max() == 0
+        assert first.image.dtype == np.float32 and first.image.shape == (128, 64, 3)
+
+
+def test_shadows_fall_on_what_lies_below_the_horizon(view: View) -> None:
+    level = np.eye(4)
+    level[1, 1] = level[2, 2] = -1.0
+    level[:3, 3] = -level[:3, :3] @ (0.0, 2.0, 0.0)
+    ground = assumed_ground(replace(view, world_to_camera=level))
+    focal, middle = view.intrinsics[1, 1], view.intrinsics[1, 2]
+    first = int(np.ceil(middle + focal * 2.0 / GROUND_M - 0.5))  # the row that sees the ground 40 m away
+    assert 0 < first < len(ground)
+    assert (ground[:first] == 0).all() and (ground[first:] == 1).all()
 
 
 def test_a_crop_is_linear_light_of_the_right_pixels(tmp_path: Path) -> None:

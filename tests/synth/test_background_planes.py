@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from synth.background import View
 from synth.background.materials import Material, baked_atlas
-from synth.background.planes import FAR, Plane, draw_planes
+from synth.background.planes import FAR, Plane, draw_cutout, draw_planes
 from synth.background.planes_numba import LANE, NUM_LEVELS, SIZE, STAINS
-from synth.background.site import DECAL, FLOOR, Item, Site, lying, shadow_of, upright
+from synth.background.site import DECAL, FLOOR, Item, Site, box, lying, shadow_of, upright
 from synth.background.surfaces_numba import Mode
 from tests.synth.test_background import make_light, make_view
 
@@ -163,3 +163,21 @@ def test_a_picture_wider_than_the_scratch_has_no_seam() -> None:
         columns = slice(seam - 2, seam + 2)
         assert np.abs(ground - expected_ground)[:, columns].max() < 0.15
         assert np.abs(image - expected)[:, columns].mean() < 2e-3
+
+
+def test_a_cutout_over_a_backdrop_is_the_picture() -> None:
+    view = make_view(width=300)
+    site = Site.behind(view, 0.3)
+    grey, green = (0.4, 0.4, 0.4), (0.1, 0.2, 0.1)
+    items = [
+        *box(site, (0.0, 0.5), (-0.4, 0.3), (0.0, 0.8), Material.BRICK, grey, grime=0.4),
+        upright(site, 1.0, (-1.0, 1.0), (0.0, 1.1), Material.RAILS, grey),
+        upright(site, 2.0, (-0.5, 1.5), (0.0, 1.5), Material.FOLIAGE, green, mode=Mode.BUSH),
+        upright(site, 0.2, (0.5, 0.6), (0.0, 2.0), Material.BARK, grey, mode=Mode.POST, to_camera=True),
+    ]
+    planes = [plane for _, plane in sorted(items, key=lambda item: item[0])]
+    backdrop = (0.3, 0.1, 0.5)
+    image, _ = draw_planes(planes, view, baked_atlas(), backdrop)
+    colour, alpha, depth = draw_cutout(planes, view, baked_atlas())
+    assert np.abs(colour + (1 - alpha[..., None]) * np.array(backdrop) - image).max() < 1e-5
+    assert 0.1 < (alpha > 0.5).mean() < 0.9 and ((alpha > 0) <= np.isfinite(depth)).all()

@@ -1,7 +1,5 @@
 """People drawn by torch alone, as on a CUDA device, against those drawn by the kernels for CPUs."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,12 +8,13 @@ from people import Group, draw_group
 from synth import generate
 from synth.anatomy import Anatomy
 from synth.background import ProceduralBackgrounds
-from synth.commands import Pit
+from synth.commands import _manifest
 from synth.dress import pose_dressed, stack_dressed
-from synth.generate import PitConfig, Sources
+from synth.generate import PitConfig
 from synth.outfit import Outfit
 from synth.raster import RasterConfig
 from synth.render import Cameras, draw_person_twin
+from synth.sources import SourceFolders, Sources
 
 CONFIG = PitConfig(height=128, width=64)
 
@@ -100,7 +99,7 @@ def test_the_manifest_names_a_device_other_than_the_cpu(monkeypatch: pytest.Monk
     sources = Sources(backgrounds=ProceduralBackgrounds())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     configs = [
-        Pit(out=Path("x"), config=PitConfig(device=device)).manifest(1, sources).config for device in ("cpu", "cuda")
+        _manifest("pit", 1, PitConfig(device=device), SourceFolders(), sources).config for device in ("cpu", "cuda")
     ]
     assert "device" not in configs[0], "as in sets from before there was a choice"
     assert configs[1]["device"] == "cuda"

@@ -11,11 +11,12 @@ from shards.codec import decode_sample, encode_jpeg
 from synth import compose, render
 from synth.background import ProceduralBackgrounds
 from synth.compose import Batch, Choice, choose_parts, crop_backgrounds, draw_choice
-from synth.generate import PitConfig, Sources, draw_group, render_group
+from synth.generate import PitConfig, draw_group, render_group
 from synth.live import LiveBatches, LiveConfig
 from synth.pool import Pool, draw_pool
 from synth.raster import Visibility
 from synth.sensor_torch import photograph
+from synth.sources import Sources
 
 SOURCES = Sources(backgrounds=ProceduralBackgrounds())
 PIT = PitConfig(height=128, width=64, samples_per_texture=3, seed=5)

@@ -1,0 +1,81 @@
+"""`python -m synth scene` as its users run it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pycocotools.coco import COCO
+
+from shards.stream import stream
+from shards.table import Table
+
+SMALL = (
+    "--num-identities 28 --num-cameras 2 --height 64 --width 32 --network.rows 160 --network.columns 224 "
+    "--walk.frames 1 --detector.min-rows 24 --samples-per-shard 40"
+).split()
+
+
+def synth(*arguments: str) -> subprocess.CompletedProcess:
+    """Run `python -m synth`."""
+    return subprocess.run([sys.executable, "-m", "synth", *arguments], capture_output=True, text=True)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.*"))}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set with frames, made by two workers. Not to be changed."""
+    out = tmp_path_factory.mktemp("scene") / "set"
+    run = synth("scene", "--out", str(out), *SMALL, "--keep-frames", "--workers", "2", "--json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["complete"] and report["num_shards"] == 2
+    return out
+
+
+def test_table_stream_and_frames_agree(made: Path):
+    table = Table(made)
+    streamed = {sample.key: sample.meta for sample in stream([made])}
+    assert sorted(streamed) == sorted(table.keys.tolist())
+    assert Counter(table.splits.tolist()) == Counter(meta.split for meta in streamed.values())
+    assert set(table.splits.tolist()) == {"train", "query", "gallery"}
+    train, test = (
+        {i for i, s in zip(table.identities, table.splits, strict=True) if (s == "train") == own}
+        for own in (True, False)
+    )
+    assert not train & test and len(train) == len(test) == 14
+    assert set(table.camera_ids.tolist()) == {0, 1}
+    coco = COCO(made / "frames" / "annotations.json")
+    seen = {(a["identity"], coco.imgs[a["image_id"]]["file_name"][:-4]) for a in coco.anns.values()}
+    assert {(m.identity, k.partition("-")[2]) for k, m in streamed.items() if m.uv_layout} <= seen
+
+
+def test_bytes_do_not_depend_on_workers_and_a_repeated_run_changes_nothing(made: Path, tmp_path: Path):
+    before = digests(made)
+    run = synth("scene", "--out", str(made), *SMALL, "--keep-frames")
+    assert run.returncode == 0 and digests(made) == before
+    run = synth("scene", "--out", str(tmp_path / "set"), *SMALL, "--shards", "1", "2")
+    assert "others are still missing" in run.stdout
+    assert digests(tmp_path / "set")["scene-000001.tar"] == before["scene-000001.tar"]
+
+
+def test_a_preset_gives_the_defaults_that_the_command_line_overrides():
+    shown = synth("scene", "--preset", "msmt-like", "--help").stdout
+    assert "(default: 15)" in shown
+    assert "(default: 6)" in synth("scene", "--help").stdout
+    run = synth("scene", "--out", "x", "--preset=nobody")
+    assert run.returncode == 2
+    assert "market-like, msmt-like, pose-poor, occluded, partial, tracklets" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_wrong_value_is_one_line(tmp_path: Path):
+    run = synth("scene", "--out", str(tmp_path / "set"), "--num-identities", "1")
+    assert run.returncode == 2 and "two people" in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "set").exists()
