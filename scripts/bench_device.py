@@ -90,7 +90,7 @@ def bandwidth(device: Device, rounds: int) -> list[float]:
 def live_stages(device: Device, batch_size: int, size: tuple[int, int], rounds: int) -> list[Figure]:
     """Milliseconds a batch of each stage, over the time that its bytes alone take, and samples a second."""
     config = PitConfig(device=device, height=size[0], width=size[1], samples_per_texture=4)
-    pool = draw_pool(config, Sources(backgrounds=ProceduralBackgrounds()), range(LOOKS), 0)
+    pool = draw_pool(config, Sources(backgrounds=ProceduralBackgrounds()), range(LOOKS), device)
     with full_precision(device):
         stages = all_stages(config, pool, batch_size)
         per_s = bandwidth(device, rounds)

@@ -18,7 +18,7 @@ from shards.meta import Meta
 from shards.schema import Sample
 from synth import seeding
 from synth.anatomy import Anatomy, anatomy_of
-from synth.background import Backgrounds, View
+from synth.background import Background, Backgrounds, View
 from synth.camera import CameraConfig, project, to_camera
 from synth.colour import linear_to_srgb, srgb_to_linear
 from synth.dress import Dressed, dress, undressed
@@ -27,7 +27,7 @@ from synth.motion import aligned_pose
 from synth.outfit import Outfit, sample_outfit
 from synth.place import cameras_around, frontal, place_cameras, stand
 from synth.raster import RasterConfig
-from synth.render import draw_person
+from synth.render import Cameras, draw_person
 from synth.repeatable import full_precision, one_thread
 from synth.scene import Scene, draw_scene, legs_of
 from synth.sensor import SensorConfig, apply_sensor, sample_sensor
@@ -189,18 +189,7 @@ def render_scenes(
     """Pictures and labels of scenes (B) of one outfit."""
     vertices, normals, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
     cameras = place_cameras(config, vertices, scenes)
-    intrinsics, extrinsics = cameras.intrinsics.cpu().numpy(), cameras.world_to_camera.cpu().numpy()
-    behind = []
-    for k, scene in enumerate(scenes):
-        view = View(
-            height=config.height,
-            width=config.width,
-            intrinsics=intrinsics[k],
-            world_to_camera=extrinsics[k],
-            person_position=np.zeros(3, np.float32),
-            light=scene.light,
-        )
-        behind.append(backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view))
+    behind = draw_behind(config.seed, scenes, cameras, backgrounds)
     shaded = cast_shadow(behind, vertices, cameras)
     drawn = draw_person(shaded, vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
@@ -212,10 +201,26 @@ def render_scenes(
         images=images,
         iuv=drawn.iuv.cpu().numpy(),
         keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).cpu().double().numpy().round(2),
-        intrinsics=intrinsics,
-        world_to_camera=extrinsics,
+        intrinsics=cameras.intrinsics.cpu().numpy(),
+        world_to_camera=cameras.world_to_camera.cpu().numpy(),
         backgrounds=[one.provenance for one in behind],
     )
+
+
+def draw_behind(seed: int, scenes: list[Scene], cameras: Cameras, backgrounds: Backgrounds) -> list[Background]:
+    """What the cameras see behind the people of scenes (B)."""
+    intrinsics, extrinsics, drawn = cameras.intrinsics.cpu().numpy(), cameras.world_to_camera.cpu().numpy(), []
+    for k, scene in enumerate(scenes):
+        view = View(
+            height=cameras.height,
+            width=cameras.width,
+            intrinsics=intrinsics[k],
+            world_to_camera=extrinsics[k],
+            person_position=np.zeros(3, np.float32),
+            light=scene.light,
+        )
+        drawn.append(backgrounds.draw(seeding.generator(seed, scene.index, "background"), view))
+    return drawn
 
 
 def render_aligned(

@@ -63,7 +63,8 @@ class LiveBatches:
     config: LiveConfig
     sources: Sources
     num_workers: int = 0
-    """Processes that prepare a pool; 0 prepares it in this one. The batches do not depend on them."""
+    """Processes that prepare pools, the next one ahead of its time; 0 prepares each here, when it is needed. The batches
+    do not depend on them."""
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -109,22 +110,31 @@ class LiveBatches:
 
 
 class _Pools:
-    """The pool in use, and the next one on its way."""
+    """The pool in use and, where worker processes draw them, the next one on its way."""
 
     def __init__(self, live: LiveBatches) -> None:
         self._live = live
         self._drawn: dict[int, Future[Pool]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="live-pool")
+        # With its number: which device of a kind is the current one, is another matter in another thread.
+        self._device = torch.empty(0, device=live.config.pit.device).device
 
     def get(self, number: int) -> Pool:
-        ahead = [number + 1] if self._live.config.steps_per_pool else []
+        live = self._live
+        # Only a thread that does nothing but wait for others can stand beside a training loop.
+        ahead = [number + 1] if live.config.steps_per_pool and live.num_workers else []
         self._drawn = {one: self._drawn[one] for one in (number, *ahead) if one in self._drawn}
         for one in (number, *ahead):
             if one not in self._drawn:
-                self._drawn[one] = self._thread.submit(self._draw, one)
+                self._drawn[one] = self._thread.submit(self._draw, one) if live.num_workers else self._here(one)
         return self._drawn[number].result()
 
+    def _here(self, number: int) -> Future[Pool]:
+        drawn: Future[Pool] = Future()
+        drawn.set_result(self._draw(number))
+        return drawn
+
     def _draw(self, number: int) -> Pool:
-        config = self._live.config
-        looks = range(number * config.pool_looks, (number + 1) * config.pool_looks)
-        return draw_pool(config.pit, self._live.sources, looks, self._live.num_workers)
+        live, count = self._live, self._live.config.pool_looks
+        looks = range(number * count, (number + 1) * count)
+        return draw_pool(live.config.pit, live.sources, looks, self._device, num_workers=live.num_workers)

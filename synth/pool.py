@@ -1,7 +1,7 @@
 """Parts of pictures drawn beforehand and kept on a device, to be put together anew in every live batch.
 
-Dressing a person takes a CPU core 13 ms, a scene with its background more than one: a GPU draws hundreds of people in that
-time. So looks, bodies in their poses, places (camera, light, background) and cameras' sensors are drawn as the samples
+A CPU core takes some ten milliseconds for a look and more than one for a scene with its background, far longer than a GPU
+takes to draw a person. So looks, bodies in their poses, places (camera, light, background) and cameras' sensors are drawn as the samples
 of a PIT set are, and recombined: any person may stand in any place and be photographed by any sensor. A body keeps its
 look, whose bags its arms make room for.
 """
@@ -18,12 +18,11 @@ from torch import Tensor
 from shards.workers import Report, run_tasks
 from synth import seeding
 from synth.anatomy import anatomy_of
-from synth.background import View
 from synth.camera import box_margins, world_to_camera
 from synth.dress import ARRAYS, Dressed, stack_dressed
-from synth.generate import PitConfig, draw_look
+from synth.generate import PitConfig, draw_behind, draw_look
 from synth.place import frontal, place_cameras, stand
-from synth.repeatable import one_thread
+from synth.repeatable import full_precision, one_thread
 from synth.scene import draw_scene
 from synth.sensor import SensorParams, sample_sensor
 from synth.sensor_torch import Sensors
@@ -32,7 +31,7 @@ from synth.sources import Sources
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Recipe:
-    """What a CPU prepares of one look and its S samples: `dressed`'s arrays and num_body; texture (S, S, 3) uint8; betas
+    """What a CPU prepares of one look and its S samples: `dressed`'s arrays and num_body; texture (T, T, 3) uint8; betas
     (S, D); pose (S, 72); margins (S, 3); extrinsics, frontal_extrinsics (S, 4, 4); light (S, 9); background (S, H, W, 4)
     float16, linear RGB and how far it is ground. In numpy: torch would send every tensor as an open file."""
 
@@ -59,7 +58,7 @@ class PrepareGroup:
     def __call__(self, group: int, report: Report | None = None) -> Recipe:
         config, seed = self.config, self.config.seed
         per = config.samples_per_texture
-        with one_thread():
+        with one_thread(), full_precision("cpu"):
             anatomy = anatomy_of(config.body)
             look = draw_look(config, anatomy, group, self.sources.textures)
             scenes = [
@@ -68,16 +67,7 @@ class PrepareGroup:
             ]
             cameras = place_cameras(config, stand(anatomy, look.dressed, scenes, [s.pose for s in scenes])[0], scenes)
         background = np.empty((per, config.height, config.width, 4), np.float16)
-        for k, scene in enumerate(scenes):
-            view = View(
-                height=config.height,
-                width=config.width,
-                intrinsics=cameras.intrinsics[k].numpy(),
-                world_to_camera=cameras.world_to_camera[k].numpy(),
-                person_position=np.zeros(3, np.float32),
-                light=scene.light,
-            )
-            drawn = self.sources.backgrounds.draw(seeding.generator(seed, scene.index, "background"), view)
+        for k, drawn in enumerate(draw_behind(seed, scenes, cameras, self.sources.backgrounds)):
             background[k, ..., :3], background[k, ..., 3] = drawn.image, drawn.ground
         placements = [scene.placement for scene in scenes]
         return Recipe(
@@ -139,14 +129,16 @@ class Pool:
         )
 
 
-def draw_pool(config: PitConfig, sources: Sources, looks: Sequence[int], num_workers: int) -> Pool:
-    """The pool of these textures on config.device, prepared by worker processes, or here if num_workers is 0.
+def draw_pool(
+    config: PitConfig, sources: Sources, looks: Sequence[int], device: torch.device | str, *, num_workers: int = 0
+) -> Pool:
+    """The pool of these textures, prepared by worker processes, or here if num_workers is 0.
 
     It does not depend on who prepares it.
     """
     prepare = PrepareGroup(config=config, sources=sources)
     if num_workers == 0:
-        return Pool.of(looks, [prepare(look) for look in looks], config.device)
+        return Pool.of(looks, [prepare(look) for look in looks], device)
     with closing(run_tasks(prepare, looks, num_workers=num_workers)) as results:
         found = dict(results)
-    return Pool.of(looks, [found[look] for look in looks], config.device)
+    return Pool.of(looks, [found[look] for look in looks], device)

@@ -102,7 +102,7 @@ def rasterize(
     indices into the V, of the one mesh that all show; double_sided (F,) bool, all by default. Several meshes: faces
     (M, F, 3) and double_sided (M, F), filled up by faces of three equal corners, which show nothing; the first B / M
     pictures show the first mesh, the next the second, and so on. A face's index counts within its mesh.
-    numba and pyrender work on the CPU and copy to and from the device of `vertices`; triton draws where they are.
+    numba and pyrender work on the CPU and copy to and from the device of `vertices`; the others draw where they are.
     Raises ValueError for wrong shapes or types, for an index out of range, and for a face with a corner that is
     not beyond `near_m`, not finite, or more than 2^16 samples from the picture's origin. On a CUDA device the triton
     rasteriser waits for nothing: there a wrong index or place is a failed device-side assertion.

@@ -45,7 +45,7 @@ def pooled() -> LiveBatches:
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
-    return draw_pool(PIT, SOURCES, range(4), 0)
+    return draw_pool(PIT, SOURCES, range(4), "cpu")
 
 
 def test_batches_hold_the_samples_of_the_set_in_order(first_three: list[Batch]) -> None:
@@ -128,9 +128,10 @@ def test_parts_that_belong_together_give_the_sample_of_the_set(pool: Pool) -> No
         assert other.mean() > 15
 
 
-def test_a_pool_is_replaced_after_so_many_steps() -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_pool_is_replaced_after_so_many_steps(num_workers: int) -> None:
     config = replace(FROM_POOL, pool_looks=2, looks_per_batch=2, batch_size=2, steps_per_pool=3)
-    batches = live(config)
+    batches = live(config, num_workers)
     seen = [sorted(batches.batch(step).look.tolist()) for step in (2, 3, 0)]
     assert seen == [[0, 1], [2, 3], [0, 1]]
 
