@@ -150,19 +150,16 @@ def apply_sensor(
     """Photograph linear images (B, H, W, 3) >= 0 float32 on any device; returns (B, H, W, 3) uint8 sRGB.
 
     Picture k depends on images[k], params[k] and rngs[k] alone, on the CPU to the byte; the noise advances the generators.
-    Raises
-    ValueError if the counts differ or the images have another shape.
+    Raises ValueError if the counts differ or the images have another shape.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must have shape (B, H, W, 3), got {tuple(images.shape)}")
     if not len(images) == len(params) == len(rngs):
         raise ValueError(f"one params and one rng per image: got {len(images)}, {len(params)} and {len(rngs)}")
     if not images.is_cpu and len(images):
-        from synth.sensor_torch import Sensors, photograph
+        from synth.sensor_torch import photograph_as
 
-        codes = np.stack([noise_codes(rng, images[0].numel()).reshape(images.shape[1:]) for rng in rngs])
-        sensors = Sensors.of(params, *images.shape[1:3], images.device)
-        return photograph(images, sensors, torch.from_numpy(codes).to(images.device)).cpu().numpy()
+        return photograph_as(images, params, rngs).cpu().numpy()
     light = np.ascontiguousarray(images.detach().cpu().numpy(), np.float32)
     out = np.empty(light.shape, np.uint8)
     scratch = Scratch.of(*light.shape[1:3])
@@ -207,7 +204,7 @@ def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, 
     line = np.empty(3 * (width + 2 * max(len(columns), len(taps), len(bands[1]))), np.float32)
     blur(spare, height, 3, rows, columns, line, picture)
     codes = noise_codes(rng, light.size)
-    gain = np.tile(((white_balance(params) * coarseness(params)) ** 2).astype(np.float32), width)
+    gain = np.tile(((white_balance(params) * noise_gain(params)) ** 2).astype(np.float32), width)
     add_noise(picture, codes, normal_quantiles(), F(params.shot_noise) * gain, F(params.read_noise**2) * gain, line)
     if params.resolution < 1:
         resample(picture, height, *(band.reshape(-1) for band in bands), line, spare)
@@ -223,7 +220,7 @@ def noise_codes(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
     return rng.integers(0, 2**64, -(-count // 8), dtype=np.uint64).view(np.uint8)[:count]
 
 
-def coarseness(params: SensorParams) -> float:
+def noise_gain(params: SensorParams) -> float:
     """By how much more noise a coarse recording begins with than a fine one.
 
     The noise is drawn before neighbours are averaged, which would make the coarse one the quieter: of its deviation, 2/3

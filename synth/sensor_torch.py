@@ -18,8 +18,9 @@ from synth.jpeg import compress
 from synth.sensor import (
     SensorParams,
     blur_taps,
-    coarseness,
     colour_matrix,
+    noise_codes,
+    noise_gain,
     normal_quantiles,
     resolution_band,
     white_balance,
@@ -48,7 +49,7 @@ class Sensors:
     @classmethod
     def of(cls, params: Sequence[SensorParams], height: int, width: int, device: torch.device | str) -> "Sensors":
         """Cameras for pictures of height x width pixels."""
-        gains = np.stack([(white_balance(one) * coarseness(one)) ** 2 for one in params])
+        gains = np.stack([(white_balance(one) * noise_gain(one)) ** 2 for one in params])
         resolutions = sorted({one.resolution for one in params})
         blurs = [
             (
@@ -83,6 +84,13 @@ class Sensors:
         names = [field.name for field in fields(self)]
         arrays = {name: getattr(self, name) for name in names}
         return Sensors(**{name: a if name in shared else a.index_select(0, which) for name, a in arrays.items()})
+
+
+def photograph_as(images: Tensor, params: Sequence[SensorParams], rngs: Sequence[np.random.Generator]) -> Tensor:
+    """`synth.sensor.apply_sensor` on the device of the images, with the same noise."""
+    codes = np.stack([noise_codes(rng, images[0].numel()).reshape(images.shape[1:]) for rng in rngs])
+    sensors = Sensors.of(params, *images.shape[1:3], images.device)
+    return photograph(images, sensors, torch.from_numpy(codes).to(images.device))
 
 
 def photograph(images: Tensor, sensors: Sensors, codes: Tensor) -> Tensor:

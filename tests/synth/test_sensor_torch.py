@@ -7,8 +7,8 @@ import pytest
 import torch
 from test_sensor import blur_matrix, resolution_matrix, rng, scene
 
-from synth.sensor import SensorParams, apply_sensor, blur_taps, noise_codes, sample_sensor
-from synth.sensor_torch import Sensors, _recording, blur_matrices, photograph
+from synth.sensor import SensorParams, apply_sensor, blur_taps, sample_sensor
+from synth.sensor_torch import Sensors, _recording, blur_matrices, photograph, photograph_as
 
 NUM = 12
 
@@ -19,11 +19,8 @@ def pictures(size: tuple[int, int]) -> torch.Tensor:
 
 def both(images: torch.Tensor, params: list[SensorParams]) -> tuple[np.ndarray, np.ndarray]:
     """By the twin and by the CPU's, with the same noise."""
-    height, width = images.shape[1:3]
-    codes = np.stack([noise_codes(rng(k), 3 * height * width).reshape(height, width, 3) for k in range(len(images))])
-    sensors = Sensors.of(params, height, width, "cpu")
-    found = photograph(images, sensors, torch.from_numpy(codes))
-    return found.numpy(), apply_sensor(images, params, [rng(k) for k in range(len(images))])
+    generators = [[rng(k) for k in range(len(images))] for _ in range(2)]
+    return photograph_as(images, params, generators[0]).numpy(), apply_sensor(images, params, generators[1])
 
 
 @pytest.mark.parametrize("size", [(64, 32), (66, 34)])
