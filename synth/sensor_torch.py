@@ -99,24 +99,27 @@ def photograph(images: Tensor, sensors: Sensors, codes: Tensor) -> Tensor:
     Returns (B, H, W, 3) uint8 sRGB on their device.
     """
     _, height, width, _ = images.shape
-    light = (images.flatten(1, 2) @ sensors.colour).mT.unflatten(2, (height, width))
+    # Rows of one channel after those of another (B, H, 3, W): then both kinds of products need no copy.
+    light = (images.flatten(1, 2) @ sensors.colour).view(images.shape).transpose(2, 3).contiguous()
     light = _both(light, blur_matrices(sensors.rows, height), blur_matrices(sensors.columns, width))
-    deviates = _quantiles(images.device)[codes.permute(0, 3, 1, 2).int()]
-    variance = sensors.shot[..., None, None] * light.clamp_min(0) + sensors.read[..., None, None]
+    deviates = _quantiles(images.device)[codes.transpose(2, 3).int()]
+    shot, read = (one[:, None, :, None] for one in (sensors.shot, sensors.read))
+    variance = shot * light.clamp_min(0) + read
     light = light.addcmul_(variance.sqrt_(), deviates)
     light = _both(light, sensors.record_rows[sensors.resolution], sensors.record_columns[sensors.resolution])
     veil, contrast, sharpening = (one[:, None, None, None] for one in sensors.tone.unbind(1))
     encoded = linear_to_srgb(light + veil)
     encoded = encoded + contrast * (encoded * (1 - encoded) * (2 * encoded - 1))
-    green = encoded[:, 1:2]
+    green = encoded[:, :, 1:2].contiguous()
     blurred = _both(green, blur_matrices(sensors.rims, height), blur_matrices(sensors.rims, width))
     picture = torch.addcmul(encoded, sharpening, green - blurred).mul_(255).add_(0.5).clamp_(0, 255)
-    return compress(picture.permute(0, 2, 3, 1).to(torch.uint8).contiguous(), sensors.quality)
+    return compress(picture.transpose(2, 3).to(torch.uint8).contiguous(), sensors.quality)
 
 
-def _both(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Planes (B, C, H, W) with rows (B, H, H) on the left and columns (B, W, W), transposed, on the right."""
-    return rows[:, None] @ planes @ columns[:, None].mT
+def _both(light: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Channels' rows (B, H, C, W) with rows (B, H, H) on the left and columns (B, W, W), transposed, on the right."""
+    down = rows @ light.flatten(2)
+    return (down.view(len(light), -1, light.shape[3]) @ columns.mT).view(light.shape)
 
 
 def blur_matrices(taps: Tensor, size: int) -> Tensor:
