@@ -1,6 +1,6 @@
 """How fast people are drawn, on one core and with two workers, and how that compares with pyrender.
 
-    python scripts/bench_synth.py [--json] [--rounds 7] [--only raster shade stages set start peer]
+    python scripts/bench_synth.py [--json] [--rounds 7] [--only raster shade stages set scenes start peer]
     python scripts/bench_synth.py --device cuda [--batch-size 512]
 
 Every figure is a median over rounds after a warm-up, with the lowest and highest round. A machine that does other work
@@ -25,6 +25,7 @@ import tyro
 from bench_device import device_hardware, live_stages
 from bench_draw import BATCH, against_pyrender, raster_alone, raster_and_shade, standing_groups
 from bench_figures import Figure, hardware
+from bench_scenes import scenes_on_disk
 from bench_stages import stages
 
 from shards.build import build_set
@@ -38,8 +39,8 @@ ONE_THREAD = {
     "LP_NUM_THREADS": "0",  # Mesa draws in the calling thread: the peer has one core too
 }
 
-Part = Literal["raster", "shade", "stages", "set", "start", "peer"]
-PARTS: tuple[Part, ...] = ("raster", "shade", "stages", "set", "start", "peer")
+Part = Literal["raster", "shade", "stages", "set", "scenes", "start", "peer"]
+PARTS: tuple[Part, ...] = ("raster", "shade", "stages", "set", "scenes", "start", "peer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +95,8 @@ class Bench:
                     figures += stages(BATCH * self.outfits, self.rounds)
                 case "set":
                     figures += sets_on_disk(self.set_samples, few)
+                case "scenes":
+                    figures += scenes_on_disk(few)
                 case "start":
                     figures += first_sample(few)
                 case "peer":

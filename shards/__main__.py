@@ -1,8 +1,8 @@
-"""Look at a set of shards: python -m shards info|verify|sheet FOLDER; info and sheet take a URL too."""
+"""Pack, look at and unpack sets of shards: python -m shards pack|info|verify|sheet|unpack; info and sheet take URLs too."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -10,11 +10,13 @@ import tyro
 from shards.cache import local_copy
 from shards.codec import encode_png
 from shards.console import main, progress_bar, write_json, write_text
+from shards.convert.commands import Pack, Unpack
 from shards.errors import ShardError
 from shards.info import format_info, set_info
 from shards.manifest import read_manifest
 from shards.remote import is_url
-from shards.sheet import draw_sheet
+from shards.schema import Sample
+from shards.sheet import choose_identities, draw_identities, draw_sheet
 from shards.table import Table
 from shards.verify import verify_set
 from shards.writer import atomic_file
@@ -75,33 +77,57 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sheet:
-    """Draw a contact sheet of samples spread evenly over the set."""
+    """Draw a contact sheet: samples spread evenly over the set, or identities, each one's pictures of all cameras in a row."""
 
     source: Source
     """Folder with a manifest.json, or a URL of one, which is copied into the cache first."""
     out: Path = Path("sheet.png")
     """Picture to write."""
-    num: int = 16
-    """People on it."""
-    columns: int = 2
-    """People per row."""
+    by: Literal["sample", "identity"] = "sample"
+    """What is one item of the sheet."""
+    num: int | None = None
+    """Samples on it (16), or identities (12)."""
+    columns: int | None = None
+    """Samples per row (2), or pictures of an identity (10)."""
     compact: bool = False
-    """Pictures only, without the labels."""
+    """Pictures only, without the labels, which identities are shown without."""
     json: bool = False
     """Write JSON to stdout."""
 
     def run(self) -> int:
         """Returns the exit code."""
         table = Table(_local(self.source))
-        indices = np.linspace(0, len(table) - 1, min(self.num, len(table))).astype(int).tolist()
-        sheet = draw_sheet([table[i] for i in indices], columns=self.columns, compact=self.compact)
+        match self.by:
+            case "sample":
+                num, columns = _default(self.num, 16), _default(self.columns, 2)
+                shown = np.linspace(0, len(table) - 1, min(num, len(table))).astype(int).tolist()
+                sheet = draw_sheet([table[i] for i in shown], columns=columns, compact=self.compact)
+                told = f"{len(shown)} people"
+            case "identity":
+                num, columns = _default(self.num, 12), _default(self.columns, 10)
+                rows = choose_identities(table.identities, table.camera_ids, num=num, per_identity=columns)
+                sheet = draw_identities([_identity_row(table, row) for row in rows])
+                shown = [i for row in rows for i in row]
+                told = f"{len(rows)} identities, {len(shown)} pictures,"
         with atomic_file(self.out) as file:
             file.write(encode_png(sheet, level=6))
         if self.json:
-            write_json({"out": str(self.out), "keys": [str(table.keys[i]) for i in indices]})
+            write_json({"out": str(self.out), "keys": [str(table.keys[i]) for i in shown]})
         else:
-            write_text(f"{len(indices)} people in {self.out}")
+            write_text(f"{told} in {self.out}")
         return 0
+
+
+def _default(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _identity_row(table: Table, indices: list[int]) -> tuple[str, list[tuple[str, Sample]]]:
+    """Title, and (caption, sample) of each picture, of one identity."""
+    cameras = table.camera_ids[indices].tolist()
+    captions = ["camera unknown" if camera < 0 else f"camera {camera}" for camera in cameras]
+    title = f"{table.identities[indices[0]]}: {len(set(cameras))} cameras, {len(indices)} pictures shown"
+    return title, [(caption, table[i]) for caption, i in zip(captions, indices, strict=True)]
 
 
 def _local(source: str) -> Path:
@@ -122,7 +148,7 @@ def _num_samples(folder: Path) -> int | None:
 
 def cli() -> int:
     """Parse the command line and run the command; returns the exit code."""
-    command = tyro.cli(Info | Verify | Sheet, prog="python -m shards", description=__doc__)
+    command = tyro.cli(Pack | Info | Verify | Sheet | Unpack, prog="python -m shards", description=__doc__)
     return command.run()
 
 

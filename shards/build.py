@@ -171,7 +171,7 @@ def _read_entry(path: Path, set_hash: str) -> ShardEntry | None:
             return ShardEntry.from_dict(values["entry"])
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{path} is not a shard's entry ({error!r}); remove it and run the same command") from error
-    raise ShardError(f"{path} belongs to a set of another config; choose another --out, or --overwrite")
+    raise ShardError(f"{path} belongs to a set of another config; choose another folder, or --overwrite")
 
 
 def _write_entry(path: Path, set_hash: str, entry: ShardEntry) -> None:
@@ -185,14 +185,14 @@ def _begin(out: Path, wanted: Manifest) -> Manifest:
         strangers = sorted(path.name for path in out.glob(f"{wanted.name}-*.tar"))
         if strangers:
             raise ShardError(
-                f"{out} holds {strangers[0]} but no {MANIFEST}; choose another --out, or --overwrite to replace it"
+                f"{out} holds {strangers[0]} but no {MANIFEST}; choose another folder, or --overwrite to replace it"
             )
         create_file(out / MANIFEST, wanted.to_json().encode())
     found = read_manifest(out)
     if differences := found.differences(wanted):
         raise ShardError(
             f"{out} holds a set of another config:\n  " + "\n  ".join(differences) + "\n"
-            "choose another --out, or --overwrite to replace that set"
+            "choose another folder, or --overwrite to replace that set"
         )
     return found
 

@@ -20,6 +20,7 @@ from shards.schema import EXTENSIONS, MEMBERS, Codec, Field, Sample, ShardError,
 
 MIN_QUALITY = 90
 TEXTURE_QUALITY = 95
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Chroma = Literal["444", "420"]
@@ -61,6 +62,17 @@ def encode_jpeg(array: np.ndarray, *, quality: int = 95, chroma: Chroma = "444")
     return simplejpeg.encode_jpeg(
         np.ascontiguousarray(array), quality=quality, colorspace="RGB", colorsubsampling=chroma
     )
+
+
+def check_jpeg(data: bytes) -> None:
+    """Raise ValueError unless data has the header of a JPEG and its end. Pixels are not decoded, so they may be damaged."""
+    try:
+        simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise ValueError(f"not a JPEG: {error}") from error
+    # A thumbnail has an end of its own, before the picture's start of scan.
+    if data.rfind(_JPEG_END) <= data.rfind(_JPEG_SCAN):
+        raise ValueError("broken JPEG: it has no end, so it was cut short")
 
 
 def encode_png(array: np.ndarray, *, level: int = 1) -> bytes:

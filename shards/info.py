@@ -8,6 +8,7 @@ import numpy as np
 
 from shards.build import read_entries
 from shards.manifest import read_manifest
+from shards.meta import NOBODY
 from shards.schema import MEMBERS
 from shards.table import Table
 
@@ -39,10 +40,12 @@ def set_info(folder: Path) -> dict[str, Any]:
         return {**info, "num_shards_finished": len(finished), "num_samples": num_samples}
     table = Table(folder)
     labelled = table.identities != ""
-    identities, per_identity = np.unique(table.identities[labelled], return_counts=True)
+    junk, distractor = (np.char.endswith(table.identities, end) for end in NOBODY)
+    identities, per_identity = np.unique(table.identities[labelled & ~junk & ~distractor], return_counts=True)
     cameras, per_camera = np.unique(table.camera_ids[table.camera_ids >= 0], return_counts=True)
     info |= manifest.totals()
     info["num_identities"] = len(identities)
+    info["num_junk"], info["num_distractors"] = int(junk.sum()), int(distractor.sum())
     info["num_unlabelled"] = int((~labelled).sum())
     info["samples_per_identity"] = _spread(per_identity)
     info["samples_per_camera"] = {int(c): int(n) for c, n in zip(cameras, per_camera, strict=True)}

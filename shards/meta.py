@@ -23,6 +23,8 @@ GENERATED_KEYS = ("source_key", "pose_key", "model_hash")
 JUNK, DISTRACTOR = "-1", "0"
 """What follows the slash of an identity that is none, as in Market-1501: a box that is left out of scoring, and a box that
 shows none of the identities and stays in the gallery to be told apart from them."""
+NOBODY = (f"/{JUNK}", f"/{DISTRACTOR}")
+"""Ends of the identities that are none."""
 ANNOTATED = ("texture", "aligned", "iuv", "parts", "keypoints")
 """What a model can have written: the names allowed in `Meta.annotators`."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from shards.meta import NOBODY
 from shards.schema import Sample
 from shards.semantics import LIMB_INDICES, SURFACE_TO_7, SURFACES_24, merge, person_mask
 
@@ -55,6 +56,64 @@ def draw_sheet(
         row, column = divmod(i, columns)
         sheet.paste(group, (GAP + column * (width + 2 * GAP), GAP + row * (height + 2 * GAP)))
     return np.array(sheet)
+
+
+def draw_identities(rows: Sequence[tuple[str, Sequence[tuple[str, Sample]]]]) -> np.ndarray:
+    """Draw one person a row.
+
+    rows: (title, (caption, sample) for each picture of the row). Returns (H, W, 3) uint8, RGB. Raises ValueError
+    without rows, or for a row without samples.
+    """
+    if not rows or not all(pictures for _, pictures in rows):
+        raise ValueError(f"a sheet needs samples in every row, got rows of {[len(row) for _, row in rows]}")
+    drawn = [(title, [_group(sample, caption, True) for caption, sample in row]) for title, row in rows]
+    width = max(sum(tile.width + GAP for tile in tiles) for _, tiles in drawn)
+    height = 2 * CAPTION + TILE_HEIGHT + 2 * GAP
+    sheet = Image.new("RGB", (width + GAP, height * len(drawn) + GAP), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=10)
+    for i, (title, tiles) in enumerate(drawn):
+        x, y = GAP, GAP + i * height
+        draw.text((x, y), _shorten(title, draw, font, width - GAP), fill=INK, font=font)
+        for tile in tiles:
+            sheet.paste(tile, (x, y + CAPTION))
+            x += tile.width + GAP
+    return np.array(sheet)
+
+
+def choose_identities(
+    identities: np.ndarray, camera_ids: np.ndarray, *, num: int, per_identity: int
+) -> list[list[int]]:
+    """Which samples show `num` identities best: spread evenly over the identities, and over each one's cameras first.
+
+    identities (N,) str, "" for none; camera_ids (N,) int. Junk and distractors are nobody. Returns up to `num` lists, each
+    of up to `per_identity` indices of one identity, by camera and then index. Raises ValueError where nobody is named.
+    """
+    people = [one for one in np.unique(identities).tolist() if one and not one.endswith(NOBODY)]
+    if not people:
+        raise ValueError("a sheet by identity needs a set with identities, this one names no identities")
+    if num < 1 or per_identity < 1:
+        raise ValueError(
+            f"of {len(people)} identities at least one must be shown, by at least one picture, got {num} and {per_identity}"
+        )
+    order = np.argsort(identities, kind="stable")
+    by_name = identities[order]
+    chosen = []
+    for k in np.linspace(0, len(people) - 1, min(num, len(people))).astype(int):
+        theirs = order[np.searchsorted(by_name, people[k]) : np.searchsorted(by_name, people[k], side="right")]
+        cameras = [theirs[camera_ids[theirs] == camera] for camera in np.unique(camera_ids[theirs])]
+        shares = _share([len(one) for one in cameras], per_identity)
+        spread = [one[np.linspace(0, len(one) - 1, n).astype(int)] for one, n in zip(cameras, shares, strict=True)]
+        chosen.append(np.concatenate(spread).tolist())
+    return chosen
+
+
+def _share(sizes: Sequence[int], total: int) -> list[int]:
+    """How many of each, one from everywhere before a second from anywhere, `total` at most."""
+    shares = [0] * len(sizes)
+    while sum(shares) < min(total, sum(sizes)):
+        for i, size in enumerate(sizes):
+            shares[i] += shares[i] < size and sum(shares) < total
+    return shares
 
 
 def colour_iuv(iuv: np.ndarray) -> np.ndarray:

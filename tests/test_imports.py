@@ -142,7 +142,7 @@ def test_shards_comes_without_torch(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("package", "commands"),
-    [("shards", ("info", "verify", "sheet")), ("synth", ("pit", "preview", "export-person"))],
+    [("shards", ("pack", "info", "verify", "sheet", "unpack")), ("synth", ("pit", "preview", "export-person"))],
 )
 def test_every_command_line_explains_itself(package: str, commands: tuple[str, ...], tmp_path: Path):
     result = python("-m", package, "--help", cwd=tmp_path)

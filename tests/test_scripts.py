@@ -233,6 +233,18 @@ def test_live_batches_are_measured_stage_by_stage(monkeypatch: pytest.MonkeyPatc
     assert "not of a GPU" in bench.device_hardware("cpu")["gpu"]
 
 
+def test_the_benchmark_of_packing_measures_itself_and_its_peers(tmp_path: Path):
+    command = [sys.executable, ROOT / "scripts" / "bench_pack.py", "--pictures", "30", "--rounds", "1", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    results = {one["name"].strip(): one["median"] for one in json.loads(result.stdout)["results"]}
+    rates = {name: value for name, value in results.items() if not name.startswith("pack over")}
+    assert min(results.values()) > 0
+    ratio = rates["pack, one core, listing apart"] / rates["peer: tarfile"]
+    assert results["pack over tarfile"] == pytest.approx(ratio)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_demo_makes_what_it_names(demo: Path):
     out = demo / "out" / "demo"
     assert {path.name for path in out.iterdir()} == {

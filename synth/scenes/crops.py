@@ -70,7 +70,7 @@ def cut_crops(
 ) -> Iterator[Crop]:
     """The crops of a passage: everybody found, and in test what a detector finds besides."""
     rng = seeding.generator(config.seed, passage.number, "detector")
-    queries = {} if circle.is_train else _choose_queries(config, shots)
+    queries = {} if circle.is_train else choose_queries(config, shots)
     for shot in shots:
         size, bodies = shot.frame.owner.shape, [one.box for one in shot.found]
         for one in shot.found:
@@ -90,7 +90,7 @@ def cut_crops(
                 yield _cut_stray(config, passage, shot, one, empty, background, DISTRACTOR)
 
 
-def _choose_queries(config: SceneConfig, shots: list[Shot]) -> dict[int, int]:
+def choose_queries(config: SceneConfig, shots: list[Shot]) -> dict[int, int]:
     """Person's code -> number of the frame that becomes the query of this camera."""
     best: dict[int, tuple[float, int]] = {}
     sign = -1.0 if config.query == "occluded" else 1.0

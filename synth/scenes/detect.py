@@ -140,8 +140,11 @@ def _clip(box: Box, size: tuple[int, int]) -> Box | None:
 
 def cut_picture(picture: NDArray[np.uint8], box: Box, height: int, width: int) -> NDArray[np.uint8]:
     """What a box holds of a picture (H, W, 3), (height, width, 3) uint8."""
-    edges = (box[0], box[1], box[0] + box[2], box[1] + box[3])
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR, box=edges))
+    # Pillow copies what it is given: the window alone.
+    left, top = max(int(box[0]) - 2, 0), max(int(box[1]) - 2, 0)
+    part = picture[top : int(box[1] + box[3]) + 3, left : int(box[0] + box[2]) + 3]
+    edges = (box[0] - left, box[1] - top, box[0] + box[2] - left, box[1] + box[3] - top)
+    return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR, box=edges))
 
 
 def cut_iuv(frame: Frame, code: int, box: Box, height: int, width: int) -> NDArray[np.uint8]:

@@ -67,36 +67,38 @@ def render_circle(
                     kept.add(passage, shots)
     if kept is not None:
         kept.write(circle.number)
-    for crop in _with_matches(crops):
+    for crop in with_matches(crops):
         yield crop.encoded()
 
 
 def take_shots(
     config: SceneConfig, anatomy: Anatomy, passage: Passage, background: Background, things: list[Layer], light: Light
 ) -> list[Shot]:
-    """All frames of a passage."""
+    """The frames of a passage in which somebody is found, or all where they are kept."""
     camera = passage.camera
     people = [pose_track(anatomy, camera, track) for track in passage.tracks]
     shots = []
     for k in range(config.walk.frames):
         frame, whole = compose(background, people, things, k, camera, light, config.raster)
+        found = find(frame, people, k, whole, config.detector)
+        if not found and not config.keep_frames:
+            continue
         rng = seeding.generator(config.seed, passage.number * config.walk.frames + k, "scene sensor")
-        picture = apply_sensor(torch.from_numpy(frame.image)[None], [expose(camera, light, rng)], [rng])[0]
         shots.append(
             Shot(
                 k=k,
                 people=people,
                 things=things,
                 frame=frame,
-                picture=picture,
-                found=find(frame, people, k, whole, config.detector),
+                picture=apply_sensor(torch.from_numpy(frame.image)[None], [expose(camera, light, rng)], [rng])[0],
+                found=found,
                 keypoints=frame_keypoints(frame, people, k, camera),
             )
         )
     return shots
 
 
-def _with_matches(crops: list[Crop]) -> list[Crop]:
+def with_matches(crops: list[Crop]) -> list[Crop]:
     """Every query has a picture of its person by another camera in the gallery: where none is left, a query goes there."""
     queries = [crop for crop in crops if crop.split == "query"]
     cameras: dict[str, set[int]] = {}

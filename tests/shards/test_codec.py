@@ -15,6 +15,7 @@ from tiny_sets import rendered, tiny_sample
 from shards import MEMBERS, Meta, Sample, ShardError
 from shards.codec import (
     EncodedSample,
+    check_jpeg,
     decode_fields,
     decode_meta,
     decode_sample,
@@ -247,3 +248,15 @@ def test_equal_meta_has_equal_bytes_whatever_the_order_of_its_keys():
     meta = tiny_sample(0).meta
     turned = replace(meta, rendered=dict(reversed(meta.rendered.items())))
     assert encode_meta(turned) == encode_meta(meta)
+
+
+def test_whole_jpegs():
+    whole = encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8))
+    check_jpeg(whole)
+    check_jpeg(whole + b"\0\0 trailing")
+    check_jpeg(encode_jpeg(np.zeros((8, 8, 3), np.uint8)))
+    thumbnail = b"\xff\xe1" + (len(whole) + 2).to_bytes(2, "big") + whole
+    check_jpeg(whole[:2] + thumbnail + whole[2:])
+    for broken in (whole[:-2], whole[:2] + thumbnail + whole[2:-40], whole[: whole.index(b"\xff\xda")]):
+        with pytest.raises(ValueError, match="cut short|not a JPEG"):
+            check_jpeg(broken)

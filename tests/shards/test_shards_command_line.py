@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_sets import NUM_SHARDS, SAMPLES_PER_SHARD, environment, tiny_sample
 
 from shards import ShardError, console
-from shards.sheet import PART_COLOURS, colour_iuv, draw_sheet, draw_skeleton
+from shards.sheet import PART_COLOURS, choose_identities, colour_iuv, draw_identities, draw_sheet, draw_skeleton
 from shards.workers import WorkerError
 
 NUM_SAMPLES = NUM_SHARDS * SAMPLES_PER_SHARD
@@ -29,7 +29,8 @@ def test_info(own_set: Path):
     assert info["num_samples"] == NUM_SAMPLES
     assert info["origins"] == {"rendered": 24}
     assert info["splits"] == {"gallery": 8, "query": 8, "train": 8}
-    assert info["num_identities"] == 4
+    assert info["num_identities"] == 3  # tiny/1 to tiny/3: tiny/0 are distractors
+    assert (info["num_junk"], info["num_distractors"]) == (0, 5)
     assert info["num_unlabelled"] == 4
     assert info["samples_per_camera"] == {"0": 8, "1": 8, "2": 8}
     assert info["config"] == {"seed": 0, "camera": {"height_m": 3.0}}
@@ -61,6 +62,37 @@ def test_sheet(own_set: Path, tmp_path: Path):
     result = run("sheet", own_set, "--num", 3, "--out", out, "--json")
     assert json.loads(result.stdout) == {"out": str(out), "keys": ["000000", "000011", "000023"]}
     assert np.array(Image.open(out)).std() > 10
+
+
+def test_sheet_by_identity(own_set: Path, tmp_path: Path):
+    out = tmp_path / "people.png"
+    options = ("--by", "identity", "--num", 2, "--columns", 3, "--out", out)
+    result = run("sheet", own_set, *options, "--json")
+    # identity i % 5, camera i % 3: tiny/1 is 1, 6, 11, 16, 21, and one of each camera comes before a second of any;
+    # tiny/0 would be distractors
+    keys = ["000006", "000001", "000011", "000003", "000013", "000008"]
+    assert json.loads(result.stdout) == {"out": str(out), "keys": keys}
+    assert run("sheet", own_set, *options).stdout == f"2 identities, 6 pictures, in {out}\n"
+    sheet = np.array(Image.open(out)).astype(int)
+    row_height = 2 * 14 + 256 + 2 * 4
+    assert sheet.shape == (2 * row_height + 4, 3 * (128 + 4) + 4, 3)
+    for i, key in enumerate(keys):
+        row, column = divmod(i, 3)
+        y, x = 4 + row * row_height + 28, 4 + column * 132
+        assert np.abs(sheet[y : y + 256, x : x + 128].mean((0, 1)) - tiny_sample(int(key)).image.mean((0, 1))).max() < 2
+
+
+def test_identities_are_chosen_evenly_and_cameras_first():
+    identities = np.array([*["a/1"] * 6, *["a/2"] * 2, "a/-1", "a/0", "", *["b/3"] * 9])
+    cameras = np.array([1, 1, 1, 1, 2, 7, 3, 3, 1, 1, 1, *[-1] * 9])
+    assert choose_identities(identities, cameras, num=3, per_identity=4) == [[0, 3, 4, 5], [6, 7], [11, 13, 16, 19]]
+    assert choose_identities(identities, cameras, num=2, per_identity=2) == [[0, 4], [11, 19]]
+    assert choose_identities(identities, cameras, num=9, per_identity=1) == [[0], [6], [11]]
+    for num, per_identity in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="3 identities"):
+            choose_identities(identities, cameras, num=num, per_identity=per_identity)
+    with pytest.raises(ValueError, match="no identities"):
+        choose_identities(identities[8:11], cameras[8:11], num=1, per_identity=1)
 
 
 @pytest.mark.parametrize("command", ["info", "verify", "sheet"])
@@ -138,6 +170,8 @@ def test_sheet_draws_what_it_says():
     assert (PART_COLOURS[4] == sheet).all(-1).any()
     with pytest.raises(ValueError, match="needs samples"):
         draw_sheet([])
+    with pytest.raises(ValueError, match="in every row"):
+        draw_identities([("nobody", [])])
     with pytest.raises(ValueError, match="one for each of 1"):
         draw_sheet([sample], captions=["a", "b"])
 

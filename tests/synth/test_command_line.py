@@ -390,7 +390,7 @@ def test_another_config_in_the_same_folder(call: Call, root: Path, own_set: Path
     before = {path.name: path.read_bytes() for path in [own_set / "manifest.json", *own_set.glob("*.tar")]}
     options = ("--out", own_set, *SIZES, *source_options(root))
     result = call("pit", *options, "--seed", 5, "--quality", 90)
-    check_error(result, own_set, "config.seed: 0 -> 5", "config.quality: 95 -> 90", "--overwrite", "another --out")
+    check_error(result, own_set, "config.seed: 0 -> 5", "config.quality: 95 -> 90", "--overwrite", "another folder")
     assert {name: (own_set / name).read_bytes() for name in before} == before
     check_error(call("pit", "--out", own_set, *SIZES), "config.sources", "licences")
     result = call("pit", *options, "--seed", 5, "--overwrite")

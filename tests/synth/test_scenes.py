@@ -5,17 +5,23 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from test_occluder_coco import write_set
 
 from shards.codec import decode_sample
 from shards.meta import DISTRACTOR, JUNK
 from shards.schema import Sample
-from synth.background import ProceduralBackgrounds
+from synth.background import CocoBackgrounds, ProceduralBackgrounds
+from synth.coco_files import Instances
+from synth.occluder import CocoOccluders
 from synth.scenes.config import DetectorConfig, NetworkConfig, SceneConfig, WalkConfig
-from synth.scenes.generate import render_circle
+from synth.scenes.crops import Crop, choose_queries
+from synth.scenes.detect import Found
+from synth.scenes.generate import render_circle, with_matches
 from synth.scenes.kept_frames import join_annotations
 from synth.scenes.people import identity_name
 from synth.scenes.presets import PRESETS
@@ -24,6 +30,7 @@ from synth.sources import Sources
 
 SOURCES = Sources(backgrounds=ProceduralBackgrounds())
 SMALL = SceneConfig(
+    keep_frames=True,
     num_identities=8,
     num_cameras=3,
     height=128,
@@ -119,6 +126,8 @@ def test_crops_carry_the_labels_of_their_frames(small: dict[str, Sample], frames
         expected = (of_frame[:, :2] - (x, y)) * (SMALL.width / w, SMALL.height / h)
         np.testing.assert_allclose(of_crop[inside, :2], expected[inside], atol=0.05)
         np.testing.assert_array_equal(of_crop[inside, 2], of_frame[inside, 2])
+        there = ((expected >= 0) & (expected < (SMALL.width, SMALL.height))).all(1) & (of_frame[:, 2] > 0)
+        assert (there == inside).mean() > 0.9 and not (inside & ~there).sum() > 1
         checked += 1
     assert checked > 20
 
@@ -209,3 +218,45 @@ def test_presets_render(name: str):
         heights = {split: np.mean([b[2] * b[3] for b in found]) for split, found in boxes.items()}
         assert heights["query"] < 0.8 * heights["gallery"]
         assert min(s.meta.rendered["seen_share"] for s in people(samples)) >= 0.9
+
+
+def crop(identity: str, camera: int, split: str) -> Crop:
+    record = {"identity": identity, "camera_id": camera}
+    return Crop(key=f"{identity}{camera}{split}", members={}, record=record, split=split)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([("a", 0, "query"), ("a", 1, "gallery")], "query gallery"),
+        ([("a", 0, "query"), ("a", 0, "gallery")], "gallery gallery"),
+        ([("a", 0, "query"), ("a", 1, "query")], "query gallery"),
+        ([("a", 0, "query"), ("b", 1, "gallery")], "gallery gallery"),
+        ([("a", 0, "query"), ("a", 1, "query"), ("a", 2, "query"), ("a", 2, "gallery")], "query gallery query gallery"),
+    ],
+)
+def test_a_query_without_a_match_goes_into_the_gallery(given: list[tuple], wanted: str):
+    result = with_matches([crop(*one) for one in given])
+    queries = [(c.record["identity"], c.record["camera_id"]) for c in result if c.split == "query"]
+    gallery = {(c.record["identity"], c.record["camera_id"]) for c in result if c.split == "gallery"}
+    assert all(any(i == identity and c != camera for i, c in gallery) for identity, camera in queries)
+    assert " ".join(c.split for c in result) == wanted
+
+
+def test_queries_are_the_best_or_the_most_hidden_pictures():
+    shots = [
+        SimpleNamespace(k=k, found=[Found(code=code, box=(0, 0, 9, 9), seen_share=share) for code, share in seen])
+        for k, seen in enumerate([[(0, 0.9), (1, 0.5)], [(0, 1.0)], [(0, 1.0), (1, 0.7)], [(0, 0.4)]])
+    ]
+    assert choose_queries(SMALL, shots) == {0: 1, 1: 2}  # of equals, the first
+    assert choose_queries(replace(SMALL, query="occluded"), shots) == {0: 3, 1: 0}
+
+
+def test_scenes_over_coco_with_its_things_before_people(tmp_path: Path):
+    instances = Instances.open(*write_set(tmp_path))
+    sources = Sources(backgrounds=CocoBackgrounds.of(instances, aspect=4 / 3), occluders=CocoOccluders.of(instances))
+    config = replace(SMALL, num_identities=4, num_cameras=2, occluded=1.0)
+    metas = [one.meta.rendered for circle in circles(config) for one in render_circle(config, circle, sources)]
+    assert {record["background"].partition(":")[0] for record in metas} == {"coco"}
+    things = {thing.rpartition(":")[2] for record in metas for thing in record["before"]}
+    assert things and things <= {"bench", "chair"}

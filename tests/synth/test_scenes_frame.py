@@ -32,6 +32,7 @@ from synth.scenes.smear_numba import smear
 from synth.scenes.visits import Passage, Track, circles, draw_passages
 
 CONFIG = SceneConfig(
+    keep_frames=True,
     num_identities=6,
     num_cameras=2,
     network=NetworkConfig(rows=240, columns=320, scale=(1.0, 1.0), exposure_s=(1e-6, 2e-6)),
@@ -113,6 +114,28 @@ def test_labels_are_of_whoever_is_in_front(passage: Passage, people: list[Posed]
         window = frame.iuv[layer.row :, layer.col :][: layer.alpha.shape[0], : layer.alpha.shape[1]]
         np.testing.assert_array_equal(window[mine], alone.iuv[mine])
         assert mine.sum() == (frame.owner == code).sum() <= whole[code] == alone.num_pixels
+
+
+def test_soft_edges_blend_with_whoever_is_behind(passage: Passage, people: list[Posed]):
+    """Every pixel composited by itself, the farthest first."""
+    background = replace(
+        grey(passage.camera), ground=np.zeros((passage.camera.rows, passage.camera.columns), np.float32)
+    )
+    frame, _ = compose(background, people, [], 0, passage.camera, SUN, CONFIG.raster)
+    shape = frame.depth.shape
+    depth, alpha = np.full((3, *shape), np.inf, np.float32), np.zeros((3, *shape), np.float32)
+    colour = np.zeros((3, *shape, 3), np.float32)
+    for i, posed in enumerate(people):
+        layer = draw_alone(posed, 0, passage.camera, light_vector(SUN), CONFIG.raster).layer
+        at = np.s_[i, layer.row : layer.row + layer.alpha.shape[0], layer.col : layer.col + layer.alpha.shape[1]]
+        depth[at], alpha[at], colour[at] = layer.depth_m, layer.alpha, layer.colour
+    expected = background.image.copy()
+    for row, col in np.argwhere(alpha.any(0)):
+        for i in np.argsort(-depth[:, row, col], kind="stable"):
+            expected[row, col] = expected[row, col] * (1 - alpha[i, row, col]) + colour[i, row, col]
+    edges = ((alpha > 0) & (alpha < 1)).any(0) & (alpha == 1).any(0)
+    assert edges.sum() > 100
+    assert (np.abs(frame.image - expected)[edges].max(-1) < 1e-3).mean() > 0.93
 
 
 def test_a_shadow_begins_at_the_feet_and_leads_away_from_the_sun(passage: Passage, people: list[Posed]):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from synth.anatomy import Anatomy
-from synth.background import Light
-from synth.occluder import ProceduralOccluders
+from synth.background import Light, View
 from synth.scenes.config import HOURS, DetectorConfig, NetworkConfig, SceneConfig, WalkConfig
 from synth.scenes.network import PERSON_M, draw_cameras, expose, light_at
 from synth.scenes.people import Person, draw_identity
@@ -17,6 +16,7 @@ from synth.scenes.presets import PRESETS
 from synth.scenes.visits import (
     APART_M,
     NEAREST_M,
+    ROOM_M,
     Passage,
     cameras_of,
     circles,
@@ -92,18 +92,30 @@ def test_few_poses_in_train_and_many_in_test(anatomy: Anatomy):
     assert min(kinds[False]) >= 6
 
 
-def test_things_stand_between_the_camera_and_somebody(anatomy: Anatomy, people: list[Person]):
-    config = replace(CONFIG, occluded=1.0)
-    num_things = 0
+class Points:
+    """Occluders that note where they were asked for, and stand everywhere."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, float, float]] = []
+
+    def draw(self, rng: np.random.Generator, view: View, point: tuple[float, float, float], light: Light) -> str:
+        self.points.append(point)
+        return f"thing {len(self.points) - 1}"
+
+
+def test_things_stand_between_the_camera_and_people_and_nobody_in_them(anatomy: Anatomy, people: list[Person]):
+    config, num_kept, num_left_out = replace(CONFIG, occluded=1.0), 0, 0
     for passage in passages(config, anatomy, people):
-        light = light_at(config, passage.camera, passage.hour)
-        farthest = max(-track.place[:, 1].min() for track in passage.tracks)
-        for thing in draw_things(config, ProceduralOccluders(), passage, light):
-            depth = thing.depth_m[np.isfinite(thing.depth_m)]
-            assert depth.min() < farthest + passage.camera.world_to_camera[2, 3] + 3
-            num_things += 1
-        assert draw_things(replace(config, occluded=0.0), ProceduralOccluders(), passage, light) == []
-    assert num_things > 20
+        light, occluders = light_at(config, passage.camera, passage.hour), Points()
+        things = draw_things(config, occluders, passage, light)
+        places = np.concatenate([track.place for track in passage.tracks])
+        for number, (x, y, z) in enumerate(occluders.points):
+            near = (np.abs(places - (x, z)) < ROOM_M).all(1).any()
+            assert y == 0 and places[:, 1].min() < z < 0
+            assert (f"thing {number}" in things) != near
+            num_kept, num_left_out = num_kept + (not near), num_left_out + near
+        assert draw_things(replace(config, occluded=0.0), occluders, passage, light) == []
+    assert num_kept > 20 and num_left_out > 5
 
 
 def test_cameras_see_people_at_the_size_they_are_made_for():
