@@ -1,6 +1,7 @@
 """How fast people are drawn, on one core and with two workers, and how that compares with pyrender.
 
     python scripts/bench_synth.py [--json] [--rounds 7] [--only raster shade stages set scenes start peer]
+    python scripts/bench_synth.py --device cuda [--batch-size 512]
 
 Every figure is a median over rounds after a warm-up, with the lowest and highest round. A machine that does other work
 meanwhile shows in them and in the load average.
@@ -17,10 +18,11 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
+from bench_device import device_hardware, live_stages
 from bench_draw import BATCH, against_pyrender, raster_alone, raster_and_shade, standing_groups
 from bench_figures import Figure, hardware
 from bench_scenes import scenes_on_disk
@@ -53,10 +55,18 @@ class Bench:
     """Samples per worker of the sets written to disk, in three shards."""
     only: tuple[Part, ...] = PARTS
     """What to measure."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Measure live batches that stay on this device instead, stage by stage."""
+    batch_size: int = 512
+    """Samples of such a batch, a multiple of 16."""
+    size: tuple[int, int] = (256, 128)
+    """Height and width of its pictures."""
     json: bool = False
     """Write JSON to stdout."""
 
     def __post_init__(self) -> None:
+        if self.batch_size < 16 or self.batch_size % 16:
+            raise ValueError(f"batch_size must be a multiple of 16, got {self.batch_size}")
         if min(self.rounds, self.outfits) < 1 or self.set_samples < 30:
             raise ValueError(
                 "needs rounds >= 1, outfits >= 1 and set_samples >= 30, "
@@ -65,6 +75,10 @@ class Bench:
 
     def run(self) -> int:
         """Returns the exit code, 0 whether targets are met or not."""
+        if self.device is not None:
+            return self.report(
+                device_hardware(self.device), live_stages(self.device, self.batch_size, self.size, self.rounds)
+            )
         torch.set_num_threads(1)
         few = min(self.rounds, 3)
         before = hardware()
@@ -87,6 +101,10 @@ class Bench:
                     figures += first_sample(few)
                 case "peer":
                     figures += against_pyrender(groups, self.rounds)
+        return self.report(before, figures)
+
+    def report(self, before: dict[str, Any], figures: list[Figure]) -> int:
+        """Write figures and what they hold for; returns the exit code."""
         after = os.getloadavg()[0]
         if self.json:
             results = [asdict(figure) for figure in figures]

@@ -75,21 +75,42 @@ def pose_vertices(
     betas (B, S); pose (B, 72) axis-angle, radians, root first; rest (24 + N, 3), the rest joints and then the
     vertices, metres; normals (N, 3) at rest; weights (24 + N, 24); directions (24 + N, 3, S or S + 207), shape and pose
     blend shapes. Returns vertices (B, 3, N) metres, normals (B, 3, N) of about unit length, and joints (B, 24, 3):
-    coordinates lie in planes, which is what makes the work on them fast.
+    coordinates lie in planes, which is what makes the work on them fast. On other devices than the CPU there may be M
+    sets of vertices, with a leading axis: the first B / M bodies move the first set, and so on.
     """
-    if rest.is_cpu:
-        from synth.skin_numba import pose_joints, skin_vertices
-    else:
-        from synth.skin import pose_joints, skin_vertices
+    if not rest.is_cpu:
+        return pose_vertices_twin(body, betas, pose, rest=rest, normals=normals, weights=weights, directions=directions)
+    from synth.skin_numba import pose_joints, skin_vertices
+
     # Joints follow the shape alone. One body at a time: a product of all rounds differently for another number of them.
     joint_directions = directions[:NUM_JOINTS, :, : body.num_shapes]
     rest_joints = torch.stack([rest[:NUM_JOINTS] + joint_directions @ one for one in betas])
     rotations, transforms, joints = pose_joints(pose, rest_joints, body.parents)
-    coefficients = betas
-    if directions.shape[2] > body.num_shapes:
-        feature = (rotations[:, 1:] - torch.eye(3, dtype=pose.dtype, device=pose.device)).reshape(len(pose), -1)
-        coefficients = torch.cat([betas, feature], 1)
+    coefficients = _coefficients(body, betas, rotations, directions)
     return *skin_vertices(rest, normals, weights, directions, coefficients, transforms), joints
+
+
+def pose_vertices_twin(
+    body: Body, betas: Tensor, pose: Tensor, *, rest: Tensor, normals: Tensor, weights: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`pose_vertices` in torch, for any device and for one set of vertices or several."""
+    from synth.skin import pose_joints, skin_vertices
+
+    # The joints are the body's, whatever rides on them: those of the first set stand for all.
+    own_rest, own_directions = (a if rest.dim() == 2 else a[0] for a in (rest, directions))
+    joint_directions = own_directions[:NUM_JOINTS, :, : body.num_shapes].reshape(-1, body.num_shapes)
+    rest_joints = own_rest[:NUM_JOINTS] + (betas @ joint_directions.mT).unflatten(1, (NUM_JOINTS, 3))
+    rotations, transforms, joints = pose_joints(pose, rest_joints, body.parents)
+    coefficients = _coefficients(body, betas, rotations, directions)
+    return *skin_vertices(rest, normals, weights, directions, coefficients, transforms), joints
+
+
+def _coefficients(body: Body, betas: Tensor, rotations: Tensor, directions: Tensor) -> Tensor:
+    """(B, D): shares of the directions (..., D), shapes and then, where there are any, those that go with the pose."""
+    if directions.shape[-1] == body.num_shapes:
+        return betas
+    feature = rotations[:, 1:] - torch.eye(3, dtype=betas.dtype, device=betas.device)
+    return torch.cat([betas, feature.flatten(1)], 1)
 
 
 def _regress(joint_regressor: Tensor, rows: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def to_camera(points: Tensor, extrinsics: Tensor) -> Tensor:
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     """Camera points (B, 3, N) to (B, 3, N): x and y in pixels and depth in metres, by intrinsics (B, 3, 3)."""
     depth = points[:, 2:]
-    focal = intrinsics[:, [0, 1], [0, 1], None]
+    focal = intrinsics.diagonal(dim1=1, dim2=2)[:, :2, None]
     return torch.cat([points[:, :2] / depth * focal + intrinsics[:, :2, 2:], depth], 1)
 
 
@@ -132,11 +132,23 @@ def crop_intrinsics(reach: Tensor, placements: list[Placement], height: int, wid
     The crop holds the person with the placement's margins above and below; it is taken wider where the arms or a bag
     would reach out of it by more than a tenth.
     """
-    rows = []
-    for (left, top, right, bottom), place in zip(reach.tolist(), placements, strict=True):
-        extent = bottom - top
-        scale = min(height / (extent * (1 + place.top_margin + place.bottom_margin)), 1.1 * width / (right - left))
-        middle = (top - place.top_margin * extent + bottom + place.bottom_margin * extent) / 2
-        x = width * (0.5 + place.shift) - scale * (left + right) / 2
-        rows.append([[scale, 0.0, x], [0.0, scale, height / 2 - scale * middle], [0.0, 0.0, 1.0]])
-    return torch.tensor(rows, dtype=reach.dtype).reshape(-1, 3, 3)
+    return cut_intrinsics(reach, box_margins(placements).to(reach.device), height, width)
+
+
+def box_margins(placements: list[Placement]) -> Tensor:
+    """(B, 3) float64: top margin, bottom margin and shift of each."""
+    rows = [(place.top_margin, place.bottom_margin, place.shift) for place in placements]
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
+
+
+def cut_intrinsics(reach: Tensor, margins: Tensor, height: int, width: int) -> Tensor:
+    """`crop_intrinsics` on any device, by the margins (B, 3) of `box_margins`."""
+    left, top, right, bottom = reach.double().unbind(1)
+    above, below, shift = margins.unbind(1)
+    extent = bottom - top
+    scale = torch.minimum(height / (extent * (1 + above + below)), 1.1 * width / (right - left))
+    middle = (top - above * extent + bottom + below * extent) / 2
+    x, y = width * (0.5 + shift) - scale * (left + right) / 2, height / 2 - scale * middle
+    zero = torch.zeros_like(scale)
+    rows = [scale, zero, x, zero, scale, y, zero, zero, zero + 1]
+    return torch.stack(rows, 1).reshape(-1, 3, 3).to(reach.dtype)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,13 +84,16 @@ def _manifest(
 ) -> Manifest:
     """What a set is."""
     body = load_body(config.body)
+    device = config.device if isinstance(config, PitConfig) else "cpu"
     record = {
-        **asdict(config),
+        **asdict(replace(config, raster=config.raster.on(device))),
         "command": name,
         "body": body.name,  # where its file lies is no matter of the set
         "sources": folders.record(sources),
         **size,
     }
+    if device == "cpu":
+        record.pop("device", None)  # as in sets from before there was a choice
     return Manifest(name=name, num_shards=num_shards, config=record, licences=licences(body, sources))
 
 

@@ -1,6 +1,7 @@
 """From an outfit to one skinned mesh: body, cloth shells, skirts and hems, hair, hood and what is carried."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from synth.accessory import accessory_meshes
 from synth.anatomy import HEAD, HIP, Anatomy, Points, vertex_normals
-from synth.body import joint_rows, pose_vertices
+from synth.body import joint_rows, pose_vertices, pose_vertices_twin
 from synth.garment import (
     HIDDEN_M,
     body_offset,
@@ -36,7 +37,7 @@ class Dressed:
 
     rest (29 + N, 3), normals (5 + N, 3), weights (29 + N, 24), directions (29 + N, 3, D) float32; faces (F, 3) int32 into the N; corner
     (F, 3, 4) float32: texture uv, surface uv; surface (F,) uint8 0..24; double_sided (F,) bool, False where nobody sees
-    the back. The first num_body of the N are the body's own.
+    the back. The first num_body of the N are the body's own. Several people (`stack_dressed`) have a leading axis M.
     """
 
     rest: Tensor
@@ -49,7 +50,16 @@ class Dressed:
     double_sided: Tensor
     num_body: int
 
+    def to(self, device: torch.device | str) -> "Dressed":
+        """The same on a device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in ARRAYS})
 
+    def select(self, which: Tensor) -> "Dressed":
+        """Those people of a stack that which (M',) int64 names."""
+        return replace(self, **{name: getattr(self, name).index_select(0, which) for name in ARRAYS})
+
+
+ARRAYS = ("rest", "normals", "weights", "directions", "faces", "corner", "surface", "double_sided")
 NUM_FACE_KEYPOINTS = 5
 
 
@@ -57,6 +67,35 @@ def dress(anatomy: Anatomy, outfit: Outfit) -> Dressed:
     """Put an outfit on a body; depends on nothing else."""
     cloth = _cloth_pieces(anatomy, outfit)
     return _ready(anatomy, [*cloth, *_hair_pieces(anatomy, outfit), *accessory_meshes(anatomy, outfit)])
+
+
+def stack_dressed(people: Sequence[Dressed]) -> Dressed:
+    """Several people as one, every array with a leading axis M, to be posed and drawn together.
+
+    All get as many vertices of the body and of clothes as the one with the most, by repeating one of their own, and as
+    many faces, by faces without area.
+    """
+    num_body = max(one.num_body for one in people)
+    num_others = max(len(one.normals) - NUM_FACE_KEYPOINTS - one.num_body for one in people)
+    num_faces = max(len(one.faces) for one in people)
+    rows = [_filled_up(one, num_body, num_others, num_faces) for one in people]
+    return Dressed(**{name: torch.stack([row[name] for row in rows]) for name in ARRAYS}, num_body=num_body)
+
+
+def _filled_up(one: Dressed, num_body: int, num_others: int, num_faces: int) -> dict[str, Tensor]:
+    """Arrays of one person with more vertices and faces."""
+    own = torch.arange(len(one.normals) - NUM_FACE_KEYPOINTS)
+    spare = own.new_zeros(num_body - one.num_body), own.new_zeros(num_others + one.num_body - len(own))
+    order = torch.cat([own[: one.num_body], spare[0], own[one.num_body :], spare[1]])
+    faces = one.faces + (one.faces >= one.num_body).int() * (num_body - one.num_body)
+    arrays = {"faces": faces, "corner": one.corner, "surface": one.surface, "double_sided": one.double_sided}
+    for name, array in arrays.items():
+        arrays[name] = torch.cat([array, array.new_zeros(num_faces - len(array), *array.shape[1:])])
+    for name in ("rest", "normals", "weights", "directions"):
+        array = getattr(one, name)
+        ahead = len(array) - len(own)
+        arrays[name] = array[torch.cat([torch.arange(ahead), ahead + order])]
+    return arrays
 
 
 def undressed(anatomy: Anatomy) -> Dressed:
@@ -110,7 +149,9 @@ def pose_dressed(
     anatomy: Anatomy, dressed: Dressed, betas: Tensor, pose: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vertices and normals (B, 3, N), joints (B, 24, 3), face keypoints (B, 5, 3), of betas (B, S) and pose (B, 72)."""
-    posed, normals, joints = pose_vertices(
+    # Several people at once are what the torch code knows on every device.
+    posing = pose_vertices if dressed.rest.dim() == 2 else pose_vertices_twin
+    posed, normals, joints = posing(
         anatomy.body,
         betas,
         pose,

@@ -6,8 +6,8 @@ frontal pose.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,21 +18,27 @@ from shards.meta import Meta
 from shards.schema import Sample
 from synth import seeding
 from synth.anatomy import Anatomy, anatomy_of
-from synth.background import Backgrounds, View
-from synth.camera import CameraConfig, Placement, crop_intrinsics, outline, project, to_camera, world_to_camera
-from synth.colour import srgb_to_linear
-from synth.dress import Dressed, dress, pose_dressed, undressed
+from synth.background import Background, Backgrounds, View
+from synth.camera import CameraConfig, project, to_camera
+from synth.colour import linear_to_srgb, srgb_to_linear
+from synth.dress import Dressed, dress, undressed
 from synth.labels import coco_keypoints, visibility
-from synth.motion import aligned_pose, stand_on_ground
+from synth.motion import aligned_pose
 from synth.outfit import Outfit, sample_outfit
+from synth.place import cameras_around, frontal, place_cameras, stand
 from synth.raster import RasterConfig
 from synth.render import Cameras, draw_person
+from synth.repeatable import full_precision, one_thread
 from synth.scene import Scene, draw_scene, legs_of
 from synth.sensor import SensorConfig, apply_sensor, sample_sensor
 from synth.shadow import cast_shadow
 from synth.sources import Sources
 from synth.texture import paint
 from synth.texture_files import TextureFolder
+
+ALIGNED_LIGHT = (0.3, 0.6, 0.742, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75)
+WALL = 0.35
+"""Light of aligned pictures, as in `Cameras`, and radiance of the wall behind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +62,12 @@ class PitConfig:
     sensor: SensorConfig = field(default_factory=SensorConfig)
     quality: int = 95
     """JPEG quality of image and aligned, 90..100."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where people are drawn. Pictures from another kind of device differ a little, as sums round differently."""
 
     def __post_init__(self) -> None:
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device cuda needs a CUDA GPU and torch built for it, found none; leave it out, for cpu")
         for name in ("num_samples", "samples_per_texture"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -114,40 +124,46 @@ def draw_look(config: PitConfig, anatomy: Anatomy, group: int, textures: Texture
     )
 
 
-def render_group(config: PitConfig, group: int, indices: range, sources: Sources) -> Iterator[EncodedSample]:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Group:
+    """Scenes (B) of one look, drawn; aligned (B, H, W, 3) uint8."""
+
+    look: Look
+    scenes: list[Scene]
+    pictures: "Pictures"
+    aligned: NDArray[np.uint8]
+
+
+def draw_group(config: PitConfig, group: int, indices: range, sources: Sources) -> Group:
     """Samples `indices`, all of texture `group`: the same look on different bodies in different scenes."""
-    with one_thread():
+    with one_thread(), full_precision(config.device):
         anatomy = anatomy_of(config.body)
         look = draw_look(config, anatomy, group, sources.textures)
         scenes = [
             draw_scene(anatomy, look.outfit, seed=config.seed, index=i, camera=config.camera, motions=sources.motions)
             for i in indices
         ]
-        linear = torch.nn.functional.pad(torch.from_numpy(srgb_to_linear(look.texture)), (0, 1))
-        pictures = render_scenes(config, anatomy, look.dressed, linear, scenes, sources.backgrounds)
-        aligned = render_aligned(config, anatomy, look.dressed, linear, scenes)
-    texture_png = encode_png(look.texture)
-    for k, scene in enumerate(scenes):
+        linear = torch.nn.functional.pad(torch.from_numpy(srgb_to_linear(look.texture)), (0, 1)).to(config.device)
+        dressed = look.dressed if config.device == "cpu" else look.dressed.to(config.device)
+        pictures = render_scenes(config, anatomy, dressed, linear, scenes, sources.backgrounds)
+        aligned = render_aligned(config, anatomy, dressed, linear, scenes)
+    return Group(look=look, scenes=scenes, pictures=pictures, aligned=aligned)
+
+
+def render_group(config: PitConfig, group: int, indices: range, sources: Sources) -> Iterator[EncodedSample]:
+    """`draw_group` as it is stored."""
+    drawn, anatomy = draw_group(config, group, indices, sources), anatomy_of(config.body)
+    look, texture_png = drawn.look, encode_png(drawn.look.texture)
+    for k, scene in enumerate(drawn.scenes):
         sample = Sample(
             key=f"{scene.index:08d}",
-            image=pictures.images[k],
-            meta=describe(config, anatomy, look, scene, pictures, k),
+            image=drawn.pictures.images[k],
+            meta=describe(config, anatomy, look, scene, drawn.pictures, k),
             texture=look.texture,
-            aligned=aligned[k],
-            iuv=pictures.iuv[k],
+            aligned=drawn.aligned[k],
+            iuv=drawn.pictures.iuv[k],
         )
         yield encode_sample(sample, quality=config.quality, encoded={"texture.png": texture_png})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch: sums that are split between threads round differently, and bytes may not depend on that."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -173,17 +189,7 @@ def render_scenes(
     """Pictures and labels of scenes (B) of one outfit."""
     vertices, normals, joints, face = stand(anatomy, dressed, scenes, [s.pose for s in scenes])
     cameras = place_cameras(config, vertices, scenes)
-    behind = []
-    for k, scene in enumerate(scenes):
-        view = View(
-            height=config.height,
-            width=config.width,
-            intrinsics=cameras.intrinsics[k].numpy(),
-            world_to_camera=cameras.world_to_camera[k].numpy(),
-            person_position=np.zeros(3, np.float32),
-            light=scene.light,
-        )
-        behind.append(backgrounds.draw(seeding.generator(config.seed, scene.index, "background"), view))
+    behind = draw_behind(config.seed, scenes, cameras, backgrounds)
     shaded = cast_shadow(behind, vertices, cameras)
     drawn = draw_person(shaded, vertices, normals, dressed, texture, cameras, config.raster)
     rngs = [seeding.generator(config.seed, scene.index, "sensor") for scene in scenes]
@@ -193,12 +199,28 @@ def render_scenes(
     seen = visibility(keypoints, drawn.depth)
     return Pictures(
         images=images,
-        iuv=drawn.iuv.numpy(),
-        keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).double().numpy().round(2),
-        intrinsics=cameras.intrinsics.numpy(),
-        world_to_camera=cameras.world_to_camera.numpy(),
+        iuv=drawn.iuv.cpu().numpy(),
+        keypoints=torch.cat([keypoints[..., :2], seen[..., None]], -1).cpu().double().numpy().round(2),
+        intrinsics=cameras.intrinsics.cpu().numpy(),
+        world_to_camera=cameras.world_to_camera.cpu().numpy(),
         backgrounds=[one.provenance for one in behind],
     )
+
+
+def draw_behind(seed: int, scenes: list[Scene], cameras: Cameras, backgrounds: Backgrounds) -> list[Background]:
+    """What the cameras see behind the people of scenes (B)."""
+    intrinsics, extrinsics, drawn = cameras.intrinsics.cpu().numpy(), cameras.world_to_camera.cpu().numpy(), []
+    for k, scene in enumerate(scenes):
+        view = View(
+            height=cameras.height,
+            width=cameras.width,
+            intrinsics=intrinsics[k],
+            world_to_camera=extrinsics[k],
+            person_position=np.zeros(3, np.float32),
+            light=scene.light,
+        )
+        drawn.append(backgrounds.draw(seeding.generator(seed, scene.index, "background"), view))
+    return drawn
 
 
 def render_aligned(
@@ -209,45 +231,13 @@ def render_aligned(
 
     pose = aligned_pose(legs_of(anatomy))
     vertices, normals, _, _ = stand(anatomy, dressed, scenes, [pose] * len(scenes))
-    frontal = [
-        Placement(
-            height_m=s.placement.height_m, distance_m=7.0, pan_rad=0.0, tilt_rad=0.0, roll_rad=0.0,
-            top_margin=0.03, bottom_margin=0.03, shift=0.0,
-        )
-        for s in scenes
-    ]  # fmt: skip
-    light = torch.tensor([0.3, 0.6, 0.742, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75]).expand(len(scenes), -1)
-    cameras = _cameras(config, vertices, frontal, light)
-    wall = torch.tensor(0.35).expand(len(scenes), config.height, config.width, 3)
+    light = torch.tensor(ALIGNED_LIGHT).expand(len(scenes), -1)
+    cameras = cameras_around(vertices, [frontal(s.placement) for s in scenes], light, config.height, config.width)
+    wall = torch.full((), WALL, device=vertices.device).expand(len(scenes), config.height, config.width, 3)
     drawn = draw_person(wall, vertices, normals, dressed, texture, cameras, config.raster)
+    if not vertices.is_cpu:
+        return (linear_to_srgb(drawn.image) * 255 + 0.5).to(torch.uint8).cpu().numpy()
     return encode_srgb(drawn.image.numpy())
-
-
-def stand(anatomy: Anatomy, dressed: Dressed, scenes: list[Scene], poses: list[NDArray]) -> tuple[torch.Tensor, ...]:
-    """World vertices and normals (B, 3, N), joints (B, 24, 3), face keypoints (B, 5, 3).
-
-    Feet stand on the ground, the pelvis over the origin.
-    """
-    betas = torch.from_numpy(np.stack([s.betas for s in scenes]))
-    vertices, normals, joints, face = pose_dressed(anatomy, dressed, betas, torch.from_numpy(np.stack(poses)))
-    place = stand_on_ground(vertices[:, :, : dressed.num_body].transpose(1, 2))
-    place[:, [0, 2]] -= joints[:, 0, [0, 2]]
-    return vertices + place[:, :, None], normals, joints + place[:, None], face + place[:, None]
-
-
-def place_cameras(config: PitConfig, vertices: torch.Tensor, scenes: list[Scene]) -> Cameras:
-    """The scenes' cameras, cropped around the people (B, 3, N)."""
-    lights = [np.concatenate([s.light.sun_direction, s.light.sun_rgb, s.light.sky_rgb]) for s in scenes]
-    light = torch.from_numpy(np.stack(lights).astype(np.float32))
-    return _cameras(config, vertices, [s.placement for s in scenes], light)
-
-
-def _cameras(config: PitConfig, vertices: torch.Tensor, placements: list[Placement], light: torch.Tensor) -> Cameras:
-    extrinsics = torch.from_numpy(np.stack([world_to_camera(p) for p in placements]).astype(np.float32))
-    intrinsics = crop_intrinsics(outline(vertices, extrinsics), placements, config.height, config.width)
-    return Cameras(
-        intrinsics=intrinsics, world_to_camera=extrinsics, light=light, height=config.height, width=config.width
-    )
 
 
 def describe(config: PitConfig, anatomy: Anatomy, look: Look, scene: Scene, pictures: Pictures, k: int) -> Meta:

@@ -1,5 +1,7 @@
 """Ground truth from the buffers that the colours come from."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,13 @@ LABELLED_COVERAGE = 0.5
 
 def coco_keypoints(joints: Tensor, face: Tensor) -> Tensor:
     """COCO-17 places (B, 17, 3) from SMPL joints (B, 24, 3) and face keypoints (B, 5, 3)."""
-    return torch.cat([face, joints[:, COCO_JOINTS]], 1)
+    # An index that lies on the host would make it wait for the device.
+    return torch.cat([face, torch.stack([joints[:, joint] for joint in COCO_JOINTS], 1)], 1)
+
+
+@functools.cache
+def _cover_m(device: torch.device) -> Tensor:
+    return torch.tensor(COVER_M, device=device)
 
 
 def visibility(projected: Tensor, depth: Tensor) -> Tensor:
@@ -23,6 +31,6 @@ def visibility(projected: Tensor, depth: Tensor) -> Tensor:
     x, y, z = projected.unbind(-1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     column, row = x.long().clamp(0, width - 1), y.long().clamp(0, height - 1)
-    nearest = depth[torch.arange(len(depth))[:, None], row, column]
-    seen = nearest > z - torch.tensor(COVER_M, dtype=z.dtype)
+    nearest = depth.flatten(1).gather(1, row * width + column)
+    seen = nearest > z - _cover_m(depth.device)
     return torch.where(inside, torch.where(seen, 2, 1), 0)

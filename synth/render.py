@@ -45,22 +45,44 @@ def draw_person(
     """Draw one dressed person in each of B poses over backgrounds (B, H, W, 3) linear RGB.
 
     vertices, normals (B, 3, N) world, metres, all with dressed.faces; texture (S, S, 3 or 4) linear RGB float;
-    a fourth number beside them is ignored and spares a copy.
+    a fourth number beside them is ignored and spares a copy. On other devices than the CPU, dressed and texture may be
+    several, as of `synth.dress.stack_dressed`.
     """
+    if not vertices.is_cpu:
+        return draw_person_twin(background, vertices, normals, dressed, texture, cameras, config)
+    from synth.draw_numba import draw_pixels
+
     points, towards_camera = screen_points(vertices, normals, cameras), towards_cameras(vertices, cameras)
     size = (cameras.height, cameras.width)
     visible = rasterize(points, dressed.faces, *size, config, double_sided=dressed.double_sided)
-    if not vertices.is_cpu:
-        fragments = gather_fragments(visible, points, dressed.faces)
-        return draw_fragments(background, fragments, visible.depth, points, dressed, texture, towards_camera, cameras)
-    from synth.draw_numba import draw_pixels
-
     image = background.clone(memory_format=torch.contiguous_format)
     iuv = torch.zeros(background.shape, dtype=torch.uint8)
     padded = texture if texture.shape[2] == 4 else torch.nn.functional.pad(texture, (0, 1))
     arrays = (a.numpy() for a in (padded, towards_camera, cameras.light.contiguous(), image, iuv))
     draw_pixels(visible, points.numpy(), dressed, *arrays)
     return Drawn(image=image, iuv=iuv, depth=visible.depth)
+
+
+def draw_person_twin(
+    background: Tensor,
+    vertices: Tensor,
+    normals: Tensor,
+    dressed: Dressed,
+    texture: Tensor,
+    cameras: Cameras,
+    config: RasterConfig,
+) -> Drawn:
+    """`draw_person` in torch, for any device, of one dressed person or of M (`synth.dress.stack_dressed`).
+
+    With M, texture is (M, S, S, 3 or 4) and the first B / M pictures show the first person, and so on. Every pixel is
+    worked out, covered or not: four times the arithmetic, but the host need not wait to hear how many are covered.
+    """
+    points = screen_points_twin(vertices, normals, cameras)
+    size = (cameras.height, cameras.width)
+    visible = rasterize(points, dressed.faces, *size, config, double_sided=dressed.double_sided)
+    fragments = gather_fragments(visible, points, dressed.faces, everywhere=True)
+    towards_camera = towards_cameras(vertices, cameras)
+    return draw_fragments(background, fragments, visible.depth, points, dressed, texture, towards_camera, cameras)
 
 
 def draw_fragments(
@@ -74,20 +96,25 @@ def draw_fragments(
     cameras: Cameras,
 ) -> Drawn:
     """The torch twin of `draw_numba.draw_pixels`, for any device. points as of `screen_points`, towards_camera (B, 3)."""
-    attributes = interpolate(fragments, dressed.corner[fragments.face])
-    corners = dressed.faces[fragments.face].long() + fragments.image[:, None] * points.shape[1]
+    image, face = fragments.image, fragments.face
+    faces, corner = dressed.faces.view(-1, 3), dressed.corner.view(-1, 3, 4)
+    attributes = interpolate(fragments, corner[face])
+    corners = faces[face].long() + image[:, None] * points.shape[1]
     normal = interpolate(fragments, points[..., 4:7].flatten(0, 1)[corners])
-    radiance = sample_texture(texture[..., :3], attributes[:, :2])
-    image, iuv = background.clone(), background.new_zeros(background.shape, dtype=torch.uint8)
-    for k in range(len(background)):
-        mine = fragments.image == k
-        radiance[mine] = shade(radiance[mine], normal[mine], towards_camera[k], cameras.light[k])
-    at = (fragments.image, fragments.row, fragments.col)
-    image[at] = torch.lerp(background[at], radiance, fragments.coverage[:, None])
-    labelled = fragments.coverage >= LABELLED_COVERAGE
+    which = None if texture.dim() == 3 else torch.div(face, dressed.faces.shape[1], rounding_mode="floor")
+    albedo = sample_texture(texture[..., :3], attributes[:, :2], which)
+    radiance = shade(albedo, normal, towards_camera[image], cameras.light[image])
+    pixel = (image * cameras.height + fragments.row) * cameras.width + fragments.col
+    behind = background.flatten(0, 2)
+    blended = torch.lerp(behind[pixel], radiance, fragments.coverage[:, None])
     uv = (attributes[:, 2:] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
-    iuv[tuple(index[labelled] for index in at)] = torch.cat([dressed.surface[fragments.face][:, None], uv], 1)[labelled]
-    return Drawn(image=image, iuv=iuv, depth=depth)
+    labels = torch.cat([dressed.surface.view(-1)[face][:, None], uv], 1)
+    labels = torch.where((fragments.coverage >= LABELLED_COVERAGE)[:, None], labels, 0)
+    return Drawn(
+        image=behind.index_copy(0, pixel, blended).view(background.shape),
+        iuv=torch.zeros_like(behind, dtype=torch.uint8).index_copy_(0, pixel, labels).view(background.shape),
+        depth=depth,
+    )
 
 
 def screen_points(vertices: Tensor, normals: Tensor, cameras: Cameras) -> Tensor:

@@ -1,7 +1,7 @@
 """From light to the picture that a surveillance camera stores: optics, noise, colour, tone, sharpening, JPEG.
 
-In the order of a real camera. It runs on the CPU, one image at a time, whatever device drew the light: the JPEG blocks
-and the file that follows are made there anyway, and one compiled pass takes a fifth of the time of tensor operations.
+In the order of a real camera. On the CPU it takes one image at a time: compiled passes take a fifth of the time of tensor
+operations. Light that another device drew is photographed there, by `synth.sensor_torch`, with the same noise.
 
 Two cameras differ in white balance, contrast and sharpening more than in viewpoint (that is what a re-identification
 model has to bear), so those ranges are wide; blur and noise are mild.
@@ -149,13 +149,17 @@ def apply_sensor(
 ) -> NDArray[np.uint8]:
     """Photograph linear images (B, H, W, 3) >= 0 float32 on any device; returns (B, H, W, 3) uint8 sRGB.
 
-    Picture k depends on images[k], params[k] and rngs[k] alone, to the byte; the noise advances the generators. Raises
-    ValueError if the counts differ or the images have another shape.
+    Picture k depends on images[k], params[k] and rngs[k] alone, on the CPU to the byte; the noise advances the generators.
+    Raises ValueError if the counts differ or the images have another shape.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must have shape (B, H, W, 3), got {tuple(images.shape)}")
     if not len(images) == len(params) == len(rngs):
         raise ValueError(f"one params and one rng per image: got {len(images)}, {len(params)} and {len(rngs)}")
+    if not images.is_cpu and len(images):
+        from synth.sensor_torch import photograph_as
+
+        return photograph_as(images, params, rngs).cpu().numpy()
     light = np.ascontiguousarray(images.detach().cpu().numpy(), np.float32)
     out = np.empty(light.shape, np.uint8)
     scratch = Scratch.of(*light.shape[1:3])
@@ -199,12 +203,8 @@ def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, 
     bands = resolution_band(height, params.resolution), resolution_band(width, params.resolution, channels=3)
     line = np.empty(3 * (width + 2 * max(len(columns), len(taps), len(bands[1]))), np.float32)
     blur(spare, height, 3, rows, columns, line, picture)
-    # Deviates come from bytes: a fraction of the time of normal ones, and 8 bits are what the picture keeps.
-    codes = rng.integers(0, 2**64, -(-light.size // 8), dtype=np.uint64).view(np.uint8)[: light.size]
-    # The noise is drawn before a coarse recording averages neighbours, which would make that the quieter one: of its
-    # deviation, 2/3 of the resolution would remain.
-    coarseness = 1.0 if params.resolution == 1 else 1.5 / params.resolution
-    gain = np.tile(((white_balance(params) * coarseness) ** 2).astype(np.float32), width)
+    codes = noise_codes(rng, light.size)
+    gain = np.tile(((white_balance(params) * noise_gain(params)) ** 2).astype(np.float32), width)
     add_noise(picture, codes, normal_quantiles(), F(params.shot_noise) * gain, F(params.read_noise**2) * gain, line)
     if params.resolution < 1:
         resample(picture, height, *(band.reshape(-1) for band in bands), line, spare)
@@ -213,6 +213,20 @@ def _photograph(light: NDArray, params: SensorParams, rng: np.random.Generator, 
     encode(picture, encoded + F(params.contrast) * bend, F(params.veil), levels, green)
     blur(green, height, 1, taps, taps, line, blurred)
     sharpen(picture, green, blurred, F(params.sharpening), rims, out)
+
+
+def noise_codes(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """(count,) places in `normal_quantiles`: a fraction of the time of normal deviates, and 8 bits are what is kept."""
+    return rng.integers(0, 2**64, -(-count // 8), dtype=np.uint64).view(np.uint8)[:count]
+
+
+def noise_gain(params: SensorParams) -> float:
+    """By how much more noise a coarse recording begins with than a fine one.
+
+    The noise is drawn before neighbours are averaged, which would make the coarse one the quieter: of its deviation, 2/3
+    of the resolution would remain.
+    """
+    return 1.0 if params.resolution == 1 else 1.5 / params.resolution
 
 
 def white_balance(params: SensorParams) -> NDArray[np.float64]:

@@ -56,7 +56,7 @@ def fallen_on(vertices: Tensor, cameras: Cameras) -> Tensor:
     """
     shrink = coarseness(cameras)
     height, width = -(-cameras.height // shrink), -(-cameras.width // shrink)
-    to_pixels = cameras.intrinsics / cameras.intrinsics.new_tensor([shrink, shrink, 1.0])[:, None]
+    to_pixels = torch.cat([cameras.intrinsics[:, :2] / shrink, cameras.intrinsics[:, 2:]], 1)
     matrix = to_pixels @ (cameras.world_to_camera @ shadow_matrix(cameras.light[:, :3]))[:, :3]
     x, y, depth = (matrix[:, :, :3] @ vertices + matrix[:, :, 3:]).unbind(1)
     depth.clamp_(min=NEAR_M)
@@ -75,7 +75,8 @@ def _of_four(values: Tensor) -> Tensor:
 
 def shadow_matrix(sun_direction: Tensor) -> Tensor:
     """(B, 4, 4) that throw world points onto the plane y = 0 against sun_direction (B, 3), unit, y > 0."""
-    matrix = torch.eye(4).to(sun_direction).repeat(len(sun_direction), 1, 1)
+    eye = torch.eye(4, dtype=sun_direction.dtype, device=sun_direction.device)
+    matrix = eye.repeat(len(sun_direction), 1, 1)
     matrix[:, :3, 1] -= sun_direction / sun_direction[:, 1:2]
     return matrix
 
@@ -133,14 +134,16 @@ def _darken(background, ground, kept_off, above, below, down, left, right, acros
 
 def _blur(masks: Tensor, size: int, times: int = 1) -> Tensor:
     """Box blur of masks (B, H, W) over size x size pixels; beyond its ends a line goes on as it ended."""
-    rows, columns = (_box(length, size, times).to(masks) for length in masks.shape[1:])
+    rows, columns = (_box(length, size, times, masks.device) for length in masks.shape[1:])
+    if not masks.is_cpu:
+        return rows @ masks @ columns.T
     # One picture at a time: a product of all at once rounds differently for another number of them.
     return torch.stack([rows @ mask @ columns.T for mask in masks])
 
 
 @functools.lru_cache(maxsize=256)
-def _box(length: int, size: int, times: int) -> Tensor:
+def _box(length: int, size: int, times: int, device: torch.device) -> Tensor:
     """The matrix (length, length) of a running mean of `size` numbers, applied so many times."""
     ends = torch.arange(length)[:, None] + torch.arange(-(size // 2), size // 2 + 1)
     matrix = torch.nn.functional.one_hot(ends.clamp(0, length - 1), length).double().mean(1)
-    return torch.linalg.matrix_power(matrix, times).float()
+    return torch.linalg.matrix_power(matrix, times).float().to(device)

@@ -216,6 +216,23 @@ def test_the_stages_of_the_benchmark_are_called(monkeypatch: pytest.MonkeyPatch)
     assert [figure.name for figure in figures if not figure.low > 0] == []
 
 
+def test_live_batches_are_measured_stage_by_stage(monkeypatch: pytest.MonkeyPatch):
+    """On the CPU, as far as that goes: the figures are said to be no GPU's, and held to no target."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    bench = importlib.import_module("bench_device")
+    monkeypatch.setattr(bench, "LOOKS", 2)
+    monkeypatch.setitem(bench.COPY_BYTES, "cpu", 1 << 20)
+    figures = {figure.name.strip(): figure for figure in bench.live_stages("cpu", 4, (64, 32), rounds=2)}
+    for stage in (*bench.CORE, "background, shadow", "sensor", "aligned picture"):
+        time_ms, moved = figures[stage], figures[f"{stage}: bytes it must move"]
+        limit_ms = moved.median / figures["memory bandwidth of a large copy"].median
+        assert figures[f"{stage}: over its memory-traffic limit"].median == pytest.approx(time_ms.median / limit_ms)
+    total = sum(figures[stage].median for stage in bench.CORE)
+    core = figures["body, raster, shade, labels, on the device"]
+    assert core.median == pytest.approx(4e3 / total, rel=0.2) and core.target is None
+    assert "not of a GPU" in bench.device_hardware("cpu")["gpu"]
+
+
 def test_the_benchmark_of_packing_measures_itself_and_its_peers(tmp_path: Path):
     command = [sys.executable, ROOT / "scripts" / "bench_pack.py", "--pictures", "30", "--rounds", "1", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}

@@ -290,16 +290,20 @@ def test_a_body_is_posed_alike_in_any_company(body: Body):
         assert torch.equal(joints[k], alone_joints[0])
 
 
-def test_the_chain_kernel_equals_smplx(body: Body):
+@pytest.mark.parametrize("chain", [skin_numba.pose_joints, skin.pose_joints])
+def test_the_chain_equals_smplx(body: Body, chain: Callable):
     _, pose = people(6, seed=5)
     # No turn at all, hardly any, and full turns have no axis or an unsteady one.
     pose[0] = 0
     pose[1, 3:] *= 1e-5
     pose[2, :3] = torch.tensor([0.0, 2 * np.pi, 0.0])
     rest_joints = body.rest_joints() + 0.02 * torch.randn(6, 24, 3, generator=torch.Generator().manual_seed(0))
-    found = skin_numba.pose_joints(pose, rest_joints, body.parents)
-    expected = skin.pose_joints(pose.double(), rest_joints.double(), body.parents)
-    for one, other in zip(found, expected, strict=True):
+    found = chain(pose, rest_joints, body.parents)
+    rotations = smplx.lbs.batch_rodrigues(pose.double().view(-1, 3)).view(6, 24, 3, 3)
+    joints, transforms = smplx.lbs.batch_rigid_transform(
+        rotations, rest_joints.double(), body.parents, dtype=torch.float64
+    )
+    for one, other in zip(found, (rotations, transforms[:, :, :3], joints), strict=True):
         torch.testing.assert_close(one.double(), other, atol=2e-6, rtol=0)
 
 

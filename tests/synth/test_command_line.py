@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
@@ -141,6 +142,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_set(root: Path, tmp_path: Path) -> Path:
     """A copy of that set that the test may damage."""
     return Path(shutil.copytree(root / "pit", tmp_path / "pit"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", ["pit", "preview"])
+def test_a_gpu_that_is_not_there_is_an_error(call: Call, tmp_path: Path, command: str):
+    out = tmp_path / "out.png"
+    check_error(
+        call(command, "--out", out, "--device", "cuda"), "device cuda needs a CUDA GPU", "leave it out, for cpu"
+    )
+    assert not out.exists()
 
 
 def test_sources_are_used_and_recorded(root: Path):

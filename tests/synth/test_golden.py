@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shards.codec import encode_png
-from synth import generate, render
+from synth import generate, place, render
 from synth.anatomy import anatomy_of
 from synth.background import Light, ProceduralBackgrounds
 from synth.camera import Placement
@@ -154,12 +154,13 @@ def swap_surface_uv(patch: pytest.MonkeyPatch) -> None:
 
 
 def halve_sun(patch: pytest.MonkeyPatch) -> None:
-    original = generate._cameras
+    original = place.cameras_around
 
-    def dimmed(config, vertices, placements, light):
-        return original(config, vertices, placements, light * torch.tensor([1, 1, 1, 0.5, 0.5, 0.5, 1, 1, 1]))
+    def dimmed(vertices, placements, light, height, width):
+        return original(vertices, placements, light * torch.tensor([1, 1, 1, 0.5, 0.5, 0.5, 1, 1, 1]), height, width)
 
-    patch.setattr(generate, "_cameras", dimmed)
+    patch.setattr(place, "cameras_around", dimmed)
+    patch.setattr(generate, "cameras_around", dimmed)
 
 
 @pytest.mark.parametrize("name", PEOPLE)
