@@ -1,5 +1,6 @@
 """Render people: python -m synth pit|scene|preview|export-person."""
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -130,6 +131,7 @@ class Scene:
         each = max(round(self.writing.samples_per_shard / per_circle), 1)
         num_circles = len(circles(self.config))
         wanted = _manifest("scene", -(-num_circles // each), self.config, self.sources, sources, circles_per_shard=each)
+        self._check(sources)
         make_shard = SceneShards(
             config=self.config,
             circles_per_shard=each,
@@ -137,6 +139,8 @@ class Scene:
             frames=self.writing.out / "frames" if self.config.keep_frames else None,
         )
         people = [len(circle.members) for circle in circles(self.config)]
+        if self.writing.overwrite and self.writing.shards is None:
+            shutil.rmtree(self.writing.out / "frames", ignore_errors=True)
         code = self.writing.write(
             wanted,
             make_shard,
@@ -145,6 +149,18 @@ class Scene:
         if make_shard.frames is not None and read_manifest(self.writing.out).complete:
             join_annotations(make_shard.frames, self.config)
         return code
+
+    def _check(self, sources: Sources) -> None:
+        """Raise ValueError for sources that do not go with the config."""
+        if sources.motions is not None and self.config.walk.fps is not None:
+            raise ValueError(
+                "recorded poses are drawn one by one and make no sequence: leave out --motions or --walk.fps"
+            )
+        if sources.textures is not None and len(sources.textures.paths) < self.config.num_identities:
+            raise ValueError(
+                f"{self.config.num_identities} identities need as many textures, the folder has "
+                f"{len(sources.textures.paths)}: give more, or fewer --num-identities"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,6 +56,8 @@ class SourceFolders:
         record: dict = {}
         if isinstance(sources.backgrounds, CocoBackgrounds):
             record["coco"] = {"annotations": self.coco_annotations.name, "num_images": len(sources.backgrounds.names)}
+        if isinstance(sources.occluders, CocoOccluders):
+            record["coco"]["num_things"] = sum(map(len, sources.occluders.things.values()))
         if sources.motions is not None:
             record["motions"] = {"folder": self.motions.name, "num_frames": sources.motions.num_frames}
         if sources.textures is not None:
@@ -70,6 +72,8 @@ def licences(body: Body, sources: Sources) -> tuple[str, ...]:
         found.append(f"textures: {sources.textures.licence}")
     if not isinstance(sources.backgrounds, ProceduralBackgrounds):
         found.append("backgrounds: COCO images, each under its own Flickr licence")
+    if isinstance(sources.occluders, CocoOccluders):
+        found.append("occluders: cut from COCO images, each under its own Flickr licence")
     if sources.motions is not None:
         found.append("motions: the recordings' own licence (AMASS, SURREAL: non-commercial research)")
     return tuple(found)

@@ -36,7 +36,7 @@ class NetworkConfig:
     exposure_s: Range = (0.004, 0.03)
     """Exposure time, which blurs what moves."""
     num_indoor: int = 0
-    """Cameras under a roof, with even light at all hours: the last ones."""
+    """Cameras in the even light of lamps at all hours, as under a roof: the last ones. Their backgrounds are streets too."""
     hours: tuple[Hour, ...] = ("morning", "noon", "afternoon")
     """Times of day at which the network records."""
     hours_per_camera: int = 1
@@ -73,7 +73,7 @@ class WalkConfig:
     """Who passes which camera, with whom, and how often a frame of it is kept."""
 
     camera_share: float = 0.8
-    """Probability that an identity passes a camera; everyone passes two at least."""
+    """Probability that an identity is to pass a camera; everyone is to pass two at least."""
     frames: int = 4
     """Frames of each passage."""
     fps: float | None = None
@@ -83,7 +83,8 @@ class WalkConfig:
     together: float = 0.5
     """Probability that those who pass at once walk side by side, not each their own way."""
     train_poses: int | None = None
-    """So many poses (headings and moments of the stride) of each identity in the train split; None: any."""
+    """So many poses (headings, give or take a degree, and moments of the stride) of each identity in the train split; None:
+    any."""
 
     def __post_init__(self) -> None:
         if not 0 < self.camera_share <= 1 or not 0 <= self.together <= 1:
@@ -92,7 +93,7 @@ class WalkConfig:
             )
         if self.frames < 1 or (self.fps is not None and not self.fps > 0):
             raise ValueError(f"walk.frames must be >= 1 and fps > 0, got {self.frames} and {self.fps}")
-        if not 1 <= len(self.company) <= MAX_COMPANY or min(self.company) < 0 or abs(sum(self.company) - 1) > 1e-6:
+        if not 1 <= len(self.company) <= MAX_COMPANY or min(self.company) < 0 or not abs(sum(self.company) - 1) < 1e-6:
             raise ValueError(
                 f"walk.company must be at most {MAX_COMPANY} probabilities that add up to 1, got {self.company}"
             )
@@ -126,12 +127,12 @@ class DetectorConfig:
             raise ValueError(f"detector.junk and distractors are shares, got {self.junk} and {self.distractors}")
 
 
-Query = Literal["any", "occluded", "partial"]
+Query = Literal["best", "occluded", "partial", "tracklet"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneConfig:
-    """What fixes the content of a set of scenes, together with the size of its shards."""
+    """What fixes the samples of a set of scenes."""
 
     preset: str = "market-like"
     """Name of the preset that the other values come from, for the record."""
@@ -150,8 +151,9 @@ class SceneConfig:
     """`open`, or `smpl=PATH` for a licensed SMPL file with its UV .obj beside it."""
     occluded: float = 0.15
     """Probability that something stands before those who pass."""
-    query: Query = "any"
-    """What a query shows: any good crop; the most hidden one; or a part of the person, cut out of a whole crop."""
+    query: Query = "best"
+    """What is the query of a person and camera: the crop that shows most, or least, of the body; a part of the body, cut
+    out of the best crop; or all crops of the passage."""
     keep_frames: bool = False
     """Write the frames too, with COCO annotations, to OUT/frames."""
     quality: int = 95
@@ -170,6 +172,12 @@ class SceneConfig:
         if self.network.num_indoor > self.num_cameras:
             raise ValueError(
                 f"network.num_indoor must be at most the {self.num_cameras} cameras, got {self.network.num_indoor}"
+            )
+        least = round(self.network.scale[0] * self.network.rows)
+        if min(least, self.network.scale[0] * self.network.columns) < 128 or self.detector.min_rows > least / 2:
+            raise ValueError(
+                f"the smallest frames have {least} rows: they need 128 rows and columns, and twice detector.min_rows "
+                f"= {self.detector.min_rows}; give a larger network.scale, or network.rows and columns"
             )
         for name in ("train_share", "occluded"):
             if not 0 <= getattr(self, name) <= 1:

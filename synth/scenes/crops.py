@@ -53,6 +53,8 @@ class Crop:
     record: dict[str, Any]
     """The fields of its `Meta` but split."""
     split: Split
+    is_part: bool = False
+    """Whether it shows a part of the person, cut out of a whole crop."""
 
     def encoded(self) -> EncodedSample:
         """The sample as it lies in a shard."""
@@ -76,19 +78,22 @@ class Cutter:
         for shot in shots:
             size, bodies = shot.frame.owner.shape, [one.box for one in shot.found]
             for one in shot.found:
-                is_query = queries.get(one.code) == shot.k
+                is_query = shot.k in queries.get(one.code, ())
                 # Queries of Market-1501 were drawn by hand: no jitter.
                 box = detection(rng, one.box, size, 0.0 if is_query else detector.jitter)
-                if is_query and self.config.query == "partial":
+                is_part = is_query and self.config.query == "partial"
+                if is_part:
                     box = part_of(rng, box)
-                yield self._person(shot, one, box, "train" if is_train else "query" if is_query else "gallery")
+                crop = self._person(shot, one, box, "train" if is_train else "query" if is_query else "gallery")
+                crop.is_part = is_part
+                yield crop
                 if is_train or is_query:
                     continue
                 if rng.random() < detector.junk and (half := stray(rng, one.box, size, bodies)) is not None:
                     yield self._stray(shot, one, half, JUNK)
                 if rng.random() < detector.distractors:
                     empty = nobody(rng, one.box[3], size, bodies)
-                    if empty is not None:
+                    if empty is not None and not _shows_somebody(shot.frame, empty):
                         yield self._stray(shot, one, empty, DISTRACTOR)
 
     def _person(self, shot: Shot, one: Found, box: Box, split: Split) -> Crop:
@@ -158,14 +163,25 @@ class Cutter:
         }
 
 
-def choose_queries(config: SceneConfig, shots: list[Shot]) -> dict[int, int]:
-    """Person's code -> number of the frame that becomes the query of this camera."""
-    best: dict[int, tuple[float, int]] = {}
-    sign = -1.0 if config.query == "occluded" else 1.0
+def choose_queries(config: SceneConfig, shots: list[Shot]) -> dict[int, set[int]]:
+    """Person's code -> numbers of the frames that become queries of this camera."""
+    shares: dict[int, dict[int, float]] = {}
     for shot in shots:
         for one in shot.found:
-            best[one.code] = max(best.get(one.code, (-2.0, -1)), (sign * one.seen_share, -shot.k))
-    return {code: -frame for code, (_, frame) in best.items()}
+            shares.setdefault(one.code, {})[shot.k] = one.seen_share
+    match config.query:
+        case "tracklet":
+            return {code: set(seen) for code, seen in shares.items()}
+        case "occluded":
+            return {code: {min(seen, key=seen.__getitem__)} for code, seen in shares.items()}
+        case _:
+            return {code: {max(seen, key=seen.__getitem__)} for code, seen in shares.items()}
+
+
+def _shows_somebody(frame: Frame, box: Box) -> bool:
+    """Whether people, found or not, fill more than a twentieth of a box."""
+    x, y, width, height = (int(value) for value in box)
+    return float((frame.owner[y : y + height + 1, x : x + width + 1] >= 0).mean()) > 0.05
 
 
 def shot_name(passage: Passage, k: int) -> str:

@@ -94,8 +94,8 @@ def nobody(rng: np.random.Generator, height: float, size: tuple[int, int], other
     for _ in range(TRIES):
         tall = height * np.exp(rng.normal(0, 0.3))
         box = (rng.uniform(0, size[1] - tall / 2), rng.uniform(0, max(size[0] - tall, 1.0)), tall * 0.45, tall)
-        clipped = _clip(box, size)
-        if clipped == box and all(overlap(box, _upright(other)) < 0.1 for other in others):
+        inside = box[0] + box[2] <= size[1] and box[3] <= size[0] - box[1]
+        if inside and all(overlap(box, _upright(other)) < 0.1 for other in others):
             return box
     return None
 
@@ -202,6 +202,7 @@ def frame_keypoints(frame: Frame, people: list[Posed], k: int, camera: SceneCame
 
 def cut_keypoints(keypoints: NDArray[np.float64], box: Box, height: int, width: int) -> NDArray[np.float64]:
     """Keypoints (17, 3) of the frame in pixels of a crop; v = 0 outside it."""
-    x, y = (keypoints[:, 0] - box[0]) * width / box[2], (keypoints[:, 1] - box[1]) * height / box[3]
+    x = ((keypoints[:, 0] - box[0]) * width / box[2]).round(2)
+    y = ((keypoints[:, 1] - box[1]) * height / box[3]).round(2)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return np.stack([x.round(2), y.round(2), np.where(inside, keypoints[:, 2], 0)], 1)
+    return np.stack([x, y, np.where(inside, keypoints[:, 2], 0)], 1)

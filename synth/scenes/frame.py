@@ -114,13 +114,14 @@ def draw_alone(posed: Posed, k: int, camera: SceneCamera, light: Tensor, config:
     towards = towards_cameras(vertices, cameras)
     draw_pixels(visible, points.numpy(), dressed, person.texture.numpy(), towards.numpy(), light.numpy(), colour, iuv)
     alpha = visible.num_covered[0].numpy() * np.float32(1 / visible.supersampling**2)
-    depth, num_pixels = visible.depth[0].numpy(), int((alpha >= LABELLED_COVERAGE).sum())
+    depth = visible.depth[0].numpy()
     if blur_px >= LEAST_BLUR_PX:
         line = np.empty(3 * shape[1], np.float32)
         for values, step in ((colour.reshape(-1), 3), (alpha.reshape(-1), 1)):
             smear(values, shape[1], step, np.float32(blur_px), line, values)
         # What is blurred over the outline is as near as the nearest of the person.
         depth = np.where((alpha > 0) & np.isinf(depth), depth.min(), depth)
+    num_pixels = int((alpha >= LABELLED_COVERAGE).sum())
     rows = slice(max(-top, 0), max(camera.rows - top, 0))
     columns = slice(max(-left, 0), max(camera.columns - left, 0))
     colour, alpha, iuv, depth = (np.ascontiguousarray(a[rows, columns]) for a in (colour[0], alpha, iuv[0], depth))

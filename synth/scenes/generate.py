@@ -101,20 +101,30 @@ def take_shots(
 
 
 def with_matches(crops: list[Crop]) -> list[Crop]:
-    """Every query has a picture of its person by another camera in the gallery: where none is left, a query goes there."""
-    queries = [crop for crop in crops if crop.split == "query"]
+    """Every query has a picture of its person by another camera in the gallery: where there is none, all queries of one
+    camera go there, but for parts of people, which are left out."""
     cameras: dict[str, set[int]] = {}
+    queries: dict[tuple[str, int], list[Crop]] = {}
     for crop in crops:
-        if crop.split == "gallery":
-            cameras.setdefault(crop.record["identity"], set()).add(crop.record["camera_id"])
-    for crop in queries:
         identity, camera = crop.record["identity"], crop.record["camera_id"]
-        if crop.split == "query" and not cameras.get(identity, set()) - {camera}:
-            others = [q for q in queries if q.split == "query" and q.record["identity"] == identity and q is not crop]
-            given = others[-1] if others else crop
-            given.split = "gallery"
-            cameras.setdefault(identity, set()).add(given.record["camera_id"])
-    return crops
+        if crop.split == "gallery":
+            cameras.setdefault(identity, set()).add(camera)
+        elif crop.split == "query":
+            queries.setdefault((identity, camera), []).append(crop)
+    dropped: set[str] = set()
+    for own in list(queries):
+        identity, camera = own
+        if own not in queries or cameras.get(identity, set()) - {camera}:
+            continue
+        if queries[own][0].is_part:
+            dropped |= {crop.key for crop in queries.pop(own)}
+            continue
+        # The last of the person's other cameras gives its queries, or this one, if there is no other.
+        given = [key for key in queries if key[0] == identity and key != own][-1:] or [own]
+        for crop in queries.pop(given[0]):
+            crop.split = "gallery"
+        cameras.setdefault(identity, set()).add(given[0][1])
+    return [crop for crop in crops if crop.key not in dropped]
 
 
 def samples_about(config: SceneConfig, num_people: int) -> int:

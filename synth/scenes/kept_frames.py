@@ -86,7 +86,12 @@ def join_annotations(folder: Path, config: SceneConfig) -> Path:
     """Write `annotations.json` of all circles' frames; returns its path. Raises FileNotFoundError if one is missing."""
     images, annotations = [], []
     for circle in circles(config):
-        part = json.loads(_circle_path(folder, circle.number).read_bytes())
+        path = _circle_path(folder, circle.number)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: copy frames/ from where its shard was made, or make the set anew with --overwrite"
+            )
+        part = json.loads(path.read_bytes())
         images += part["images"]
         annotations += part["annotations"]
     path = folder / "annotations.json"

@@ -25,7 +25,7 @@ SUN_ELEVATION_DEG: dict[Hour, tuple[float, float]] = {"morning": (18, 32), "noon
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SceneCamera:
     """One camera. intrinsics (3, 3) and world_to_camera (4, 4) float32, OpenCV axes, metres; it stands at (0, height, 0)
-    and looks along -z; heading_rad turns its world against the compass, by which the sun goes."""
+    and looks along -z; heading_rad turns its world against the compass, by which the sun goes; hours, none in lamplight."""
 
     number: int
     rows: int
@@ -36,7 +36,6 @@ class SceneCamera:
     heading_rad: float
     sensor: SensorParams
     exposure_s: float
-    indoor: bool
     hours: tuple[Hour, ...]
 
     @property
@@ -66,7 +65,8 @@ def _draw_camera(config: SceneConfig, number: int, *, indoor: bool) -> SceneCame
     network, rng = config.network, seeding.generator(config.seed, number, "network")
     scale, height_m = rng.uniform(*network.scale), rng.uniform(*network.height_m)
     # Even, as chroma is recorded in pairs of pixels.
-    rows, columns = (2 * round(scale * size / 2) for size in (network.rows, network.columns))
+    rows = 2 * round(scale * network.rows / 2)
+    columns = 2 * round(rows * network.columns / network.rows / 2)
     distance_m = rng.uniform(*network.distance_m)
     focal = rng.uniform(*network.person_rows) * rows * math.hypot(distance_m, height_m) / PERSON_M
     pitch = math.atan2(height_m - AIM_HEIGHT_M, distance_m) + rng.normal(0, 0.015)
@@ -88,7 +88,6 @@ def _draw_camera(config: SceneConfig, number: int, *, indoor: bool) -> SceneCame
         heading_rad=rng.uniform(0, 2 * math.pi),
         sensor=sensor,
         exposure_s=rng.uniform(*network.exposure_s),
-        indoor=indoor,
         hours=() if indoor else tuple(network.hours[k] for k in sorted(hours)),
     )
 

@@ -1,7 +1,7 @@
 """Identities: who they are, the same before every camera, and what all their samples share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from synth.generate import Look, draw_look, render_aligned
 from synth.scene import burden_of, draw_scene
 from synth.scenes.config import SceneConfig
 from synth.texture_files import TextureFolder
+
+PEOPLE_FROM = 1 << 40
+"""Where the people of scenes begin among all that a seed holds: no sample of a Paired-Image-Texture set looks like one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,9 +44,13 @@ def identity_name(seed: int, number: int) -> str:
 
 def draw_identity(config: SceneConfig, anatomy: Anatomy, number: int, textures: TextureFolder | None) -> Person:
     """Person `number`: a pure function of the seed and the number."""
-    pit = config.pit()
-    look = draw_look(pit, anatomy, number, textures)
-    scene = draw_scene(anatomy, look.outfit, seed=config.seed, index=number, camera=CameraConfig(), motions=None)
+    pit, own = config.pit(), PEOPLE_FROM + number
+    if textures is not None:
+        # Everybody wears a file of their own.
+        order = seeding.generator(config.seed, 0, "textures").permutation(len(textures.paths))
+        textures = replace(textures, paths=(textures.paths[order[number]],))
+    look = draw_look(pit, anatomy, own, textures)
+    scene = draw_scene(anatomy, look.outfit, seed=config.seed, index=own, camera=CameraConfig(), motions=None)
     texture = torch.nn.functional.pad(torch.from_numpy(srgb_to_linear(look.texture)), (0, 1))
     aligned = render_aligned(pit, anatomy, look.dressed, texture, [scene])[0]
     return Person(

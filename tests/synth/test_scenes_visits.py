@@ -109,6 +109,16 @@ class Points:
         return f"thing {len(self.points) - 1}"
 
 
+def test_the_heading_of_a_fixed_pose_says_nothing_of_its_stride(anatomy: Anatomy, people: list[Person]):
+    config = replace(CONFIG, num_cameras=6, walk=WalkConfig(frames=1, camera_share=1.0, train_poses=40))
+    knees: dict[bool, list[float]] = {True: [], False: []}
+    for passage in passages(config, anatomy, people):
+        for track in passage.tracks:
+            if track.activity == "walk":
+                knees[math.cos(track.yaw_rad) > 0].append(float(track.pose[0, 12] - track.pose[0, 15]))
+    assert all(len(found) > 8 and min(found) < -0.2 and max(found) > 0.2 for found in knees.values())
+
+
 def test_things_stand_between_the_camera_and_people_and_nobody_in_them(anatomy: Anatomy, people: list[Person]):
     config, num_kept, num_left_out = replace(CONFIG, occluded=1.0), 0, 0
     for passage in passages(config, anatomy, people):
@@ -146,10 +156,9 @@ def test_cameras_are_theirs_alone():
     assert not any(np.array_equal(a.world_to_camera, b.world_to_camera) for a in many for b in many if a is not b)
 
 
-def test_indoor_cameras_have_lamps_and_no_hours():
+def test_cameras_in_lamplight_have_no_hours():
     config = PRESETS["msmt-like"]()
     cameras = draw_cameras(config)
-    assert [c.indoor for c in cameras] == [False] * 12 + [True] * 3
     assert all(c.hours == HOURS for c in cameras[:12]) and all(c.hours == () for c in cameras[12:])
     one_hour = draw_cameras(replace(config, network=replace(config.network, hours_per_camera=1)))
     assert all(len(c.hours) == 1 for c in one_hour[:12])
@@ -179,6 +188,9 @@ def test_dusk_is_darker_and_exposure_makes_up_for_part_of_it():
         (lambda: SceneConfig(num_cameras=2, network=NetworkConfig(num_indoor=3)), "num_indoor"),
         (lambda: SceneConfig(occluded=1.5), "occluded"),
         (lambda: SceneConfig(quality=20), "quality"),
+        (lambda: SceneConfig(detector=DetectorConfig(min_rows=200)), "min_rows"),
+        (lambda: SceneConfig(network=NetworkConfig(rows=140, columns=140)), "128 rows"),
+        (lambda: WalkConfig(company=(float("nan"), 1.0)), "add up to 1"),
         (lambda: NetworkConfig(scale=(2.0, 1.0)), "scale"),
         (lambda: NetworkConfig(distance_m=(1.0, 3.0)), "4.0 m away"),
         (lambda: NetworkConfig(hours_per_camera=5), "hours_per_camera"),
