@@ -46,6 +46,8 @@ def compose(dice: Dice, view: View, spec: ProceduralBackgrounds) -> list[Plane]:
     yaw = spec.max_yaw_rad * 0.5 * (dice.uniform(-1, 1) + dice.uniform(-1, 1))
     site = Site.behind(view, yaw)
     closing = max(site.distance_at(dice.uniform(0.02, 0.62)), spec.clearance_m + 0.4)
+    if view.indoors:
+        return _front_to_back(street.floor(dice, site, FAR) + facade(dice, site, closing, 0.0))
     items = street.far_end(dice, site)
     kerb, level = FAR, 0.0
     if dice.chance(0.4) and closing > spec.clearance_m + 1.0:
@@ -63,6 +65,10 @@ def compose(dice: Dice, view: View, spec: ProceduralBackgrounds) -> list[Plane]:
     items += _furnish(dice, site, closing, level, spec)
     if dice.chance(0.35):
         items += street.dappled_shade(dice, site)
+    return _front_to_back(items)
+
+
+def _front_to_back(items: list[Item]) -> list[Plane]:
     items.sort(key=lambda item: item[0])
     return [plane for _, plane in items]
 

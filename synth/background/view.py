@@ -48,6 +48,8 @@ class View:
     person_position: Floats
     """(3,) the person's point on the ground, world metres."""
     light: Light
+    indoors: bool = False
+    """Whether the place is a hall: floor and walls, neither street nor greenery."""
 
     def __post_init__(self) -> None:
         if self.height < 8 or self.width < 8:

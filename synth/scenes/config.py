@@ -36,7 +36,7 @@ class NetworkConfig:
     exposure_s: Range = (0.004, 0.03)
     """Exposure time, which blurs what moves."""
     num_indoor: int = 0
-    """Cameras in the even light of lamps at all hours, as under a roof: the last ones. Their backgrounds are streets too."""
+    """Cameras in halls, in the even light of lamps at all hours: the last ones. COCO backgrounds are the same for all."""
     hours: tuple[Hour, ...] = ("morning", "noon", "afternoon")
     """Times of day at which the network records."""
     hours_per_camera: int = 1

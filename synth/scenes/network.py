@@ -52,6 +52,7 @@ class SceneCamera:
             world_to_camera=self.world_to_camera,
             person_position=np.array([0.0, 0.0, -FAR_END * self.distance_m], np.float32),
             light=light,
+            indoors=not self.hours,
         )
 
 

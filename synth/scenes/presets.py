@@ -11,7 +11,7 @@ def market_like() -> SceneConfig:
 
 
 def msmt_like() -> SceneConfig:
-    """Fifteen cameras, three of them in lamplight, four times of day, cut out by a tight detector (Wei et al. 2018)."""
+    """Fifteen cameras, three of them indoors, four times of day, cut out by a tight detector (Wei et al. 2018)."""
     return SceneConfig(
         preset="msmt-like",
         num_cameras=15,

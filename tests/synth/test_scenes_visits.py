@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from synth.anatomy import Anatomy
-from synth.background import Light, View
+from synth.background import Light, ProceduralBackgrounds, View
+from synth.background.materials import Material
+from synth.background.procedural import compose
+from synth.background.site import Dice
 from synth.scenes.config import HOURS, DetectorConfig, NetworkConfig, SceneConfig, WalkConfig
 from synth.scenes.network import PERSON_M, SceneCamera, draw_cameras, expose, light_at
 from synth.scenes.people import Person, draw_identity
@@ -163,6 +166,18 @@ def test_cameras_in_lamplight_have_no_hours():
     one_hour = draw_cameras(replace(config, network=replace(config.network, hours_per_camera=1)))
     assert all(len(c.hours) == 1 for c in one_hour[:12])
     assert len({c.hours for c in one_hour[:12]}) > 1
+
+
+def test_halls_have_walls_and_no_greenery():
+    config = PRESETS["msmt-like"]()
+    for camera in (draw_cameras(config)[0], draw_cameras(config)[-1]):
+        view = camera.view(light_at(config, camera, camera.hours[0] if camera.hours else None))
+        assert view.indoors == (not camera.hours)
+        planes = [compose(Dice(np.random.default_rng(k)), view, ProceduralBackgrounds()) for k in range(30)]
+        green = [
+            any(plane.material in (Material.FOLIAGE, Material.BARK, Material.CAR) for plane in one) for one in planes
+        ]
+        assert any(green) != view.indoors
 
 
 def test_dusk_is_darker_and_exposure_makes_up_for_part_of_it():
