@@ -1,6 +1,5 @@
 """Render people: python -m synth pit|scene|preview|export-person."""
 
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +18,7 @@ from synth.body import load_body
 from synth.generate import PitConfig, PitShards, render_group
 from synth.scenes.config import SceneConfig
 from synth.scenes.generate import SceneShards, samples_about
-from synth.scenes.kept_frames import join_annotations
+from synth.scenes.kept_frames import join_annotations, remove_frames
 from synth.scenes.presets import PRESETS
 from synth.scenes.visits import CIRCLE, circles
 from synth.sources import SourceFolders, Sources, licences
@@ -45,6 +44,8 @@ class Writing:
     def __post_init__(self) -> None:
         if self.samples_per_shard < 1:
             raise ValueError(f"--samples-per-shard must be at least 1, got {self.samples_per_shard}")
+        if self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}")
 
     def write(self, wanted: Manifest, make_shard: MakeShard, num_samples: Callable[[int, int], int]) -> int:
         """Make the set, or the shards asked for, and report; num_samples(start, stop): of these shards, about.
@@ -140,7 +141,7 @@ class Scene:
         )
         people = [len(circle.members) for circle in circles(self.config)]
         if self.writing.overwrite and self.writing.shards is None:
-            shutil.rmtree(self.writing.out / "frames", ignore_errors=True)
+            remove_frames(self.writing.out / "frames")
         code = self.writing.write(
             wanted,
             make_shard,

@@ -14,8 +14,8 @@ from shards.codec import EncodedSample
 from synth import seeding
 from synth.anatomy import Anatomy, anatomy_of
 from synth.background import Background, Light
-from synth.generate import one_thread
 from synth.occluder import Layer
+from synth.repeatable import one_thread
 from synth.scenes.config import SceneConfig
 from synth.scenes.crops import Crop, Cutter, Shot
 from synth.scenes.detect import find, frame_keypoints

@@ -82,6 +82,13 @@ class KeptFrames:
         )
 
 
+def remove_frames(folder: Path) -> None:
+    """Remove the frames and annotations of an older set; other files stay."""
+    for pattern in ("images/c*-s*-f*.jpg", "circle-*.json", "annotations.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
 def join_annotations(folder: Path, config: SceneConfig) -> Path:
     """Write `annotations.json` of all circles' frames; returns its path. Raises FileNotFoundError if one is missing."""
     images, annotations = [], []

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from shards.stream import stream
@@ -78,4 +81,34 @@ def test_a_preset_gives_the_defaults_that_the_command_line_overrides():
 def test_a_wrong_value_is_one_line(tmp_path: Path):
     run = synth("scene", "--out", str(tmp_path / "set"), "--num-identities", "1")
     assert run.returncode == 2 and "two people" in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_overwriting_takes_the_old_frames_away_and_nothing_else(made: Path, tmp_path: Path):
+    out = Path(shutil.copytree(made, tmp_path / "set"))
+    (out / "frames" / "notes.txt").write_text("mine")
+    run = synth("scene", "--out", str(out), *SMALL, "--seed", "3", "--overwrite", "--workers", "0")
+    assert run.returncode == 2 and digests(out / "frames" / "images") == digests(made / "frames" / "images")
+    run = synth("scene", "--out", str(out), *SMALL, "--seed", "3", "--num-identities", "4", "--overwrite")
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (out / "frames").iterdir()) == ["images", "notes.txt"]
+    assert not list((out / "frames" / "images").iterdir())
+
+
+def test_missing_frames_are_named_with_a_remedy(made: Path, tmp_path: Path):
+    out = Path(shutil.copytree(made, tmp_path / "set"))
+    (out / "frames" / "circle-000001.json").unlink()
+    run = synth("scene", "--out", str(out), *SMALL, "--keep-frames")
+    assert run.returncode == 2 and "circle-000001.json is missing" in run.stderr and "--overwrite" in run.stderr
+
+
+def test_sources_that_do_not_go_with_scenes_are_refused(tmp_path: Path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (256, 256)).save(tmp_path / name)
+    np.savez(tmp_path / "walk.npz", poses=np.zeros((8, 156)), mocap_framerate=60.0)
+    textures = ("--textures", str(tmp_path), "--texture-licence", "test")
+    run = synth("scene", "--out", str(tmp_path / "set"), *SMALL, *textures)
+    assert run.returncode == 2 and "28 identities need as many textures, the folder has 2" in run.stderr
+    run = synth("scene", "--out", str(tmp_path / "set"), "--preset", "tracklets", "--motions", str(tmp_path))
+    assert run.returncode == 2 and "no sequence" in run.stderr
     assert not (tmp_path / "set").exists()

@@ -9,24 +9,29 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from test_occluder_coco import write_set
 
 from shards.codec import decode_sample
 from shards.meta import DISTRACTOR, JUNK
 from shards.schema import Sample
+from synth.anatomy import Anatomy
 from synth.background import CocoBackgrounds, ProceduralBackgrounds
+from synth.body import load_body
 from synth.coco_files import Instances
+from synth.generate import draw_look
 from synth.occluder import CocoOccluders
 from synth.scenes.config import DetectorConfig, NetworkConfig, SceneConfig, WalkConfig
 from synth.scenes.crops import Crop, choose_queries
 from synth.scenes.detect import Found
 from synth.scenes.generate import render_circle, with_matches
 from synth.scenes.kept_frames import join_annotations
-from synth.scenes.people import identity_name
+from synth.scenes.people import draw_identity, identity_name
 from synth.scenes.presets import PRESETS
 from synth.scenes.visits import CIRCLE, cameras_of, circles
-from synth.sources import Sources
+from synth.sources import SourceFolders, Sources, licences
+from synth.texture_files import TextureFolder
 
 SOURCES = Sources(backgrounds=ProceduralBackgrounds())
 SMALL = SceneConfig(
@@ -265,3 +270,43 @@ def test_scenes_over_coco_with_its_things_before_people(tmp_path: Path):
     assert {record["background"].partition(":")[0] for record in metas} == {"coco"}
     things = {thing.rpartition(":")[2] for record in metas for thing in record["before"]}
     assert things and things <= {"bench", "chair"}
+
+
+def test_everybody_wears_a_texture_file_of_their_own(anatomy: Anatomy, tmp_path: Path):
+    for k in range(6):
+        Image.new("RGB", (256, 256), (40 * k, 0, 0)).save(tmp_path / f"{k}.png")
+    textures = TextureFolder.from_folder(tmp_path, "test")
+    files = [draw_identity(SMALL, anatomy, number, textures).look.record["file"] for number in range(6)]
+    assert sorted(files) == [f"{k}.png" for k in range(6)]
+    assert files != sorted(files)
+
+
+def test_people_of_scenes_are_none_of_the_same_seeds_other_people(anatomy: Anatomy):
+    for number in range(3):
+        person, look = draw_identity(SMALL, anatomy, number, None), draw_look(SMALL.pit(), anatomy, number, None)
+        assert digest(person.look.texture) != digest(look.texture)
+
+
+def test_licences_and_record_name_what_stands_before_people(tmp_path: Path):
+    folder, annotations = write_set(tmp_path)
+    folders = SourceFolders(coco=folder, coco_annotations=annotations)
+    with_things, without = (folders.open(aspect=4 / 3, occluders=own) for own in (True, False))
+    assert any(line.startswith("occluders: cut from COCO") for line in licences(load_body("open"), with_things))
+    assert not any("occluders" in line for line in licences(load_body("open"), without))
+    assert folders.record(with_things)["coco"]["num_things"] == 3
+    assert "num_things" not in folders.record(without)["coco"]
+
+
+def test_distractors_show_hardly_anybody(small: dict[str, Sample], frames: Path):
+    """Masks of the frames' annotations, under the boxes of distractors."""
+    coco = COCO(join_annotations(frames, SMALL))
+    by_frame = {image["file_name"].removesuffix(".jpg"): image["id"] for image in coco.dataset["images"]}
+    checked = 0
+    for sample in small.values():
+        if sample.key.startswith("nobody"):
+            image = by_frame[sample.key.removeprefix("nobody-").rpartition("-")[0]]
+            x, y, w, h = (int(value) for value in sample.meta.box)
+            masks = [coco.annToMask(one) for one in coco.loadAnns(coco.getAnnIds(imgIds=[image]))]
+            assert sum(mask[y : y + h, x : x + w].mean() for mask in masks) < 0.07
+            checked += 1
+    assert checked > 2
