@@ -1,0 +1,61 @@
+"""What passes between data and models: a batch as it is stored, and as a network sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from shards.schema import Field, Origin
+
+ORIGINS: tuple[Origin, ...] = ("real", "rendered", "generated")
+"""Numbers of `Batch.origins`: how far a sample is trusted, by the list of the configuration that its set stands in."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue, 0..1: what torchvision's weights were trained with."""
+UNKNOWN = -1
+"""Class of a sample whose person has no identity."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StoredBatch:
+    """Samples as they are kept: decoded, resized, not augmented. All tensors lie on one device."""
+
+    images: Tensor
+    """(B, H, W, 3) uint8, RGB."""
+    identities: Tensor
+    """(B,) int64: classes 0..C-1, or UNKNOWN."""
+    origins: Tensor
+    """(B,) int64: indices into ORIGINS."""
+    camera_ids: Tensor
+    """(B,) int64, -1 for unknown."""
+    keys: tuple[str, ...]
+    """(B,) `SET/KEY` of every sample, for messages."""
+    labels: Mapping[Field, Tensor] = field(default_factory=dict)
+    """Those fields that the model asked for: "iuv" (B, H, W, 3), "parts" (B, H, W), "texture" (B, 256, 256, 3), "aligned"
+    (B, H, W, 3), all uint8."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """Samples as a model is trained on them: augmented, on the device it runs on."""
+
+    images: Tensor
+    """(B, 3, H, W) float32, normalised with MEAN and STD."""
+    identities: Tensor
+    """(B,) int64: classes 0..C-1; UNKNOWN in a batch of rendered pairs."""
+    origins: Tensor
+    """(B,) int64: indices into ORIGINS."""
+    camera_ids: Tensor
+    """(B,) int64, -1 for unknown."""
+    flipped: Tensor
+    """(B,) bool: whether the picture was mirrored; `labels["texture"]` and `labels["aligned"]` never are."""
+    keys: tuple[str, ...]
+    labels: Mapping[Field, Tensor] = field(default_factory=dict)
+    """As in `StoredBatch`; "iuv" and "parts" have gone where the pixels went, background where those were erased."""
+
+
+def normalise(images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 as (B, 3, H, W) float32 in channels-last memory, with MEAN and STD taken out."""
+    mean = torch.tensor(MEAN, device=images.device).mul_(255)
+    scale = torch.tensor(STD, device=images.device).mul_(255).reciprocal_()
+    return ((images.float() - mean) * scale).permute(0, 3, 1, 2)

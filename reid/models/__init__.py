@@ -1,0 +1,1 @@
+"""Networks: backbones, and the heads that make a reID model of them."""

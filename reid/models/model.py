@@ -1,0 +1,38 @@
+"""What a method is to the trainer: a model with `losses(batch)` and `embed(images)`."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from reid.batch import Batch
+from shards.schema import Field
+
+
+class Model(nn.Module, ABC):
+    """A network, its training-only heads, and what it is trained on."""
+
+    backbone: nn.Module
+    """The layers that came with pretrained weights; they have a learning rate of their own."""
+    labels: ClassVar[frozenset[Field]] = frozenset()
+    """Fields that `losses` reads from `Batch.labels`; the data loader decodes these."""
+    takes_pairs: ClassVar[bool] = False
+    """Whether `losses` knows what to do with a batch of rendered pairs, whose identities are unknown."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars: those with a gradient are losses, already weighted, whose sum is minimised; detached ones are
+        only watched. All processes of a run give the same names at the same step."""
+
+    @abstractmethod
+    def feature_map(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W) normalised -> (B, C, h, w): the deepest map that still knows places, for Grad-CAM and part
+        similarity."""
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W) normalised -> (B, D) embeddings to be compared, of the mode (train or eval) that it is in."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`losses`, by the name that wrappers for several processes and compilers know."""
+        return self.losses(batch)
