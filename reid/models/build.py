@@ -1,0 +1,22 @@
+"""From a configuration to a model."""
+
+from reid.losses import LossConfig
+from reid.models.backbone import build_backbone
+from reid.models.global_pool import GlobalPool, GlobalPoolConfig
+from reid.models.model import Model
+
+ModelConfig = GlobalPoolConfig
+
+
+def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pretrained: bool) -> Model:
+    """The model that `config` describes, in training mode.
+
+    num_classes: identities to be told apart in training; pretrained: load the backbone's weights, which is not needed
+    where all weights will come from a checkpoint.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+    backbone = build_backbone(config.backbone, pretrained=pretrained)
+    match config:
+        case GlobalPoolConfig():
+            return GlobalPool(config, backbone, num_classes, losses=losses)

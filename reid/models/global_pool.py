@@ -1,0 +1,71 @@
+"""GlobalPool: one feature for the whole image, the baseline of most methods."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+
+from reid.batch import Batch
+from reid.losses import LossConfig, reid_losses
+from reid.models.backbone import Backbone, BackboneConfig
+from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
+from reid.models.model import Model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GlobalPoolConfig:
+    """Pooled feature map, embedding layer, identity classifier (Huang et al. 2020, fig. 4)."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    pooling: Literal["max", "average"] = "max"
+    """Over the whole map. OSNet, SAN and DSA-reID take the average."""
+    embedding_dim: int | None = 512
+    """Of a layer FC, BN, ReLU on the pooled feature; None: the pooled feature itself is the embedding."""
+    neck: bool = False
+    """Batch norm between the feature in the triplet loss and the one to classify and compare (Luo et al. 2019, "Bag of
+    Tricks"); in place of the embedding layer."""
+    classifier_layers: Literal[1, 2] = 1
+    """Fully connected layers from embedding to identities: 2 in DSA-reID (Zhang et al. 2019, sec. 3.2.4)."""
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim is not None and self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be >= 1, or None, got {self.embedding_dim}")
+        if self.neck and self.embedding_dim is not None:
+            raise ValueError(f"a neck takes the place of the embedding layer: set embedding_dim None, got {self}")
+
+
+class GlobalPool(Model):
+    """Embeddings of `embedding_dim` (D), or as many as the backbone has channels."""
+
+    def __init__(self, config: GlobalPoolConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
+        """num_classes: C, of the identities to be told apart in training."""
+        super().__init__()
+        self.backbone = backbone
+        self._average, self._losses = config.pooling == "average", losses
+        dim = config.embedding_dim or backbone.num_channels
+        self.embedding = embedding_layer(backbone.num_channels, dim) if config.embedding_dim else nn.Identity()
+        self.neck = nn.BatchNorm1d(dim) if config.neck else nn.Identity()
+        if config.neck:
+            self.neck.bias.requires_grad_(False)  # as in the paper: the classifier has no bias either
+        # A classifier without loss would have no gradients, which several processes do not allow.
+        self.classifier = _classifier(config, dim, num_classes) if losses.identity_weight > 0 else None
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        feature = self._feature(batch.images)
+        logits = [] if self.classifier is None else [self.classifier(self.neck(feature))]
+        return reid_losses(batch, self._losses, logits=logits, embeddings=[feature])
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        return self.backbone(images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.neck(self._feature(images))
+
+    def _feature(self, images: Tensor) -> Tensor:
+        """(B, D), before the neck."""
+        return self.embedding(pool_stripes(self.feature_map(images), 1, average=self._average)[:, 0])
+
+
+def _classifier(config: GlobalPoolConfig, dim: int, num_classes: int) -> nn.Module:
+    last = classifier(dim, num_classes, bias=not config.neck)
+    return last if config.classifier_layers == 1 else nn.Sequential(linear(dim, dim), nn.ReLU(inplace=True), last)
