@@ -3,9 +3,11 @@
 from reid.losses import LossConfig
 from reid.models.backbone import build_backbone
 from reid.models.global_pool import GlobalPool, GlobalPoolConfig
+from reid.models.mgn import Mgn, MgnConfig
 from reid.models.model import Model
+from reid.models.pcb import Pcb, PcbConfig
 
-ModelConfig = GlobalPoolConfig
+ModelConfig = GlobalPoolConfig | PcbConfig | MgnConfig
 
 
 def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pretrained: bool) -> Model:
@@ -20,3 +22,7 @@ def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pr
     match config:
         case GlobalPoolConfig():
             return GlobalPool(config, backbone, num_classes, losses=losses)
+        case PcbConfig():
+            return Pcb(config, backbone, num_classes, losses=losses)
+        case MgnConfig():
+            return Mgn(config, backbone, num_classes, losses=losses)

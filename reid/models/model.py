@@ -33,6 +33,11 @@ class Model(nn.Module, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W) normalised -> (B, D) embeddings to be compared, of the mode (train or eval) that it is in."""
 
+    def part_features(self, images: Tensor) -> Tensor | None:
+        """images (B, 3, H, W) normalised -> (B, P, C): features of parts of the body, from top to bottom, pooled from the
+        deepest map that the parts share (Huang et al. 2020, sec. IV-E). None of a model that knows no parts."""
+        return None
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`losses`, by the name that wrappers for several processes and compilers know."""
         return self.losses(batch)

@@ -1,0 +1,97 @@
+"""MGN: the whole image, its halves and its thirds, each in a branch of its own."""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from reid.batch import Batch
+from reid.losses import LossConfig, reid_losses
+from reid.models.backbone import Backbone, BackboneConfig
+from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
+from reid.models.model import Model
+
+NUM_BRANCHES = 3
+"""Branch i (from 0) has the whole map and, past the first, its i + 1 stripes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MgnConfig:
+    """Multiple granularities (Wang et al. 2018) as Huang et al. 2020, fig. 8, has them: all branches at stride 16."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """A ResNet: its layers from conv4_2 on are there three times."""
+    embedding_dim: int = 256
+    """Of each of the eight features."""
+
+    def __post_init__(self) -> None:
+        if not self.backbone.name.startswith("resnet"):
+            raise ValueError(f"MGN branches inside a ResNet: --backbone.name resnet50, got {self.backbone.name}")
+        if self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be >= 1, got {self.embedding_dim}")
+
+
+class MgnBackbone(nn.Module):
+    """Images (B, 3, H, W) -> the maps of three branches, (B, num_channels, H / 16, W / 16) each.
+
+    Shared to conv4_1; conv4_2 to conv5 start as copies of the same weights.
+    """
+
+    def __init__(self, resnet: Backbone):
+        super().__init__()
+        self.num_channels, self.provenance = resnet.num_channels, resnet.provenance
+        shared = (resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1, resnet.layer2, resnet.layer3[0])
+        self.stem = nn.Sequential(*shared)
+        branch = nn.Sequential(resnet.layer3[1:], resnet.layer4)
+        self.branches = nn.ModuleList(copy.deepcopy(branch) for _ in range(NUM_BRANCHES))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        shared = self.stem(images)
+        return [branch(shared) for branch in self.branches]
+
+
+class Mgn(Model):
+    """Three global features and five of stripes, one after the other: D = 8 x embedding_dim, 2048 by default.
+
+    The identity loss is the mean over all eight (Huang et al. 2020, eq. 6), the triplet loss that over the three global
+    ones (eq. 5).
+    """
+
+    def __init__(self, config: MgnConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
+        """num_classes: C, of the identities to be told apart in training."""
+        super().__init__()
+        if losses.identity_weight == 0:
+            raise ValueError(
+                "the stripes of MGN learn from the identity loss alone: identity_weight must be > 0, got 0"
+            )
+        self.backbone = MgnBackbone(backbone)
+        self._losses = losses
+        channels, dim = backbone.num_channels, config.embedding_dim
+        self.reductions = nn.ModuleList(linear(channels, dim) for _ in range(NUM_BRANCHES))
+        num_stripes = sum(range(2, NUM_BRANCHES + 1))
+        self.embeddings = nn.ModuleList(embedding_layer(channels, dim) for _ in range(num_stripes))
+        self.classifiers = nn.ModuleList(classifier(dim, num_classes) for _ in range(NUM_BRANCHES + num_stripes))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        features = self._features(batch.images)
+        logits = [classify(feature) for classify, feature in zip(self.classifiers, features, strict=True)]
+        return reid_losses(batch, self._losses, logits=logits, embeddings=features[:NUM_BRANCHES])
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Of the second branch, which Huang et al. look at (fig. 10)."""
+        return self.backbone(images)[1]
+
+    def embed(self, images: Tensor) -> Tensor:
+        return torch.cat(self._features(images), dim=1)
+
+    def part_features(self, images: Tensor) -> Tensor:
+        """The three stripes of the third branch."""
+        return pool_stripes(self.backbone(images)[-1], NUM_BRANCHES)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """Eight (B, embedding_dim): the global ones, the halves, the thirds."""
+        maps = self.backbone(images)
+        whole = [reduce(pool_stripes(each, 1)[:, 0]) for reduce, each in zip(self.reductions, maps, strict=True)]
+        stripes = [stripe for i in range(1, NUM_BRANCHES) for stripe in pool_stripes(maps[i], i + 1).unbind(dim=1)]
+        return whole + [embed(stripe) for embed, stripe in zip(self.embeddings, stripes, strict=True)]
