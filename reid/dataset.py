@@ -1,0 +1,301 @@
+"""The samples that a run is trained on: which sets, who is which class, and one sample decoded and resized."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from reid.batch import ORIGINS
+from shards.errors import ShardError
+from shards.meta import NOBODY
+from shards.remote import is_url
+from shards.schema import EXTENSIONS, TEXTURE_SIZE, Field
+from shards.semantics import SURFACE_TO_7
+from shards.table import Table
+
+logger = logging.getLogger(__name__)
+
+ADDED_BY = "python -m generative annotate"
+"""The command that adds labels to a set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What a run is trained on. Sets are folders of shards, or URLs of such; the list that a set stands in decides how
+    far its samples are trusted, whatever their meta says."""
+
+    real: tuple[str, ...] = ()
+    """Sets of photographs of known people."""
+    rendered: tuple[str, ...] = ()
+    """Sets of rendered people with identities."""
+    generated: tuple[str, ...] = ()
+    """Sets of generated pictures; identities that they share with another set are the same classes."""
+    pairs: tuple[str, ...] = ()
+    """Sets of rendered pictures and textures, whose identities are not used."""
+    pairs_ratio: tuple[int, int] = (1, 1)
+    """Batches of identities to batches of pairs (SAN, table 5)."""
+    memory_gib: float = 8.0
+    """A training set that takes no more than this, decoded, is kept in memory, in every process."""
+    num_workers: int = 2
+    """Threads that decode into memory, or processes that decode batch by batch."""
+    max_bad_samples: int = 0
+    """Samples that do not decode and may be skipped, in every process, each with a warning."""
+
+    def __post_init__(self) -> None:
+        if not all(type(share) is int and share >= 1 for share in self.pairs_ratio):
+            raise ValueError(f"pairs_ratio must be two ints >= 1, got {self.pairs_ratio}")
+        if self.memory_gib < 0 or self.num_workers < 0 or self.max_bad_samples < 0:
+            raise ValueError(
+                "needs memory_gib >= 0, num_workers >= 0 and max_bad_samples >= 0, "
+                f"got {self.memory_gib}, {self.num_workers} and {self.max_bad_samples}"
+            )
+        for places in ((*self.real, *self.rendered, *self.generated), self.pairs):
+            seen: dict[str, str] = {}
+            for place in places:
+                where = place.rstrip("/") if is_url(place) else os.path.realpath(place)
+                if where in seen:
+                    raise ValueError(f"each set is named once, got {seen[where]} and {place}; leave one of them out")
+                seen[where] = place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """Sizes of pictures, pixels."""
+
+    height: int = 256
+    """Of what the network is given."""
+    width: int = 128
+    """Of what the network is given."""
+    resize: tuple[int, int] | None = None
+    """Height and width that pictures are resized to and kept in, where that is larger: training crops at random, evaluation
+    at the centre (Liu et al. 2018, sec. 4.2: 256 x 256 to 224 x 224)."""
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width must be >= 1, got {self.height} and {self.width}")
+        if self.resize is not None and (self.resize[0] < self.height or self.resize[1] < self.width):
+            raise ValueError(
+                f"resize must be at least height x width = {self.height} x {self.width}, got {self.resize}"
+            )
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of resized pictures."""
+        return self.resize or (self.height, self.width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainSet:
+    """N samples of known people, from any number of sets. Can be sent to worker processes."""
+
+    tables: tuple[Table, ...]
+    """The sets."""
+    table_of: np.ndarray
+    """(N,) int64 number of the sample's set."""
+    index_in: np.ndarray
+    """(N,) int64 number of the sample in its set."""
+    keys: np.ndarray
+    """(N,) str, `SET/KEY`."""
+    classes: np.ndarray
+    """(N,) int64, indices into `class_names`."""
+    origins: np.ndarray
+    """(N,) int64, indices into `batch.ORIGINS`."""
+    camera_ids: np.ndarray
+    """(N,) int64 within the data set, -1 for unknown."""
+    class_names: tuple[str, ...]
+    """(C,) identities, sorted."""
+    input: InputConfig
+    labels: frozenset[Field]
+    max_bad_samples: int
+    bad: torch.Tensor
+    """(N,) bool in shared memory: samples that this process or its workers could not read."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def shapes(self) -> dict[Field, tuple[int, ...]]:
+        """Shape of every array that `read` gives."""
+        return array_shapes(self.input, self.labels)
+
+    def read(self, index: int) -> dict[Field, np.ndarray]:
+        """Sample `index`: "image" and the labels asked for, uint8, resized as `batch.StoredBatch` says.
+
+        Raises ShardError naming shard and key where it does not decode.
+        """
+        table = self.tables[self.table_of[index]]
+        values = table.read(int(self.index_in[index]), fields_to_read(self.labels))
+        return fit(values, self.input, self.labels)
+
+    def read_good(self, index: int) -> tuple[int, dict[Field, np.ndarray]]:
+        """As `read`, with the number of the sample that was read: `index`, or where that one is bad and may be skipped, the
+        next good one of the same person. Raises ShardError for one bad sample too many, and for a person without any."""
+        for candidate in self._candidates(index):
+            if self.bad[candidate]:
+                continue
+            try:
+                return candidate, self.read(candidate)
+            except ShardError as error:
+                self._skip(candidate, error)
+        raise ShardError(
+            f"no picture of {self.class_names[self.classes[index]]} can be read; leave this identity out",
+            key=str(self.keys[index]),
+        )
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        yield index
+        same = np.flatnonzero(self.classes == self.classes[index])
+        yield from np.roll(same, -1 - int(np.searchsorted(same, index)))[:-1].tolist()
+
+    def _skip(self, index: int, error: ShardError) -> None:
+        """Warn and count, or raise when there were too many."""
+        self.bad[index] = True
+        num_bad = int(self.bad.sum())
+        if num_bad > self.max_bad_samples:
+            if self.max_bad_samples:
+                error.add_note(f"{num_bad} bad samples, max_bad_samples = {self.max_bad_samples} are allowed")
+            raise error
+        logger.warning("skipped bad sample %d of at most %d: %s", num_bad, self.max_bad_samples, error)
+
+
+def open_train_set(config: DataConfig, input: InputConfig, labels: frozenset[Field] = frozenset()) -> TrainSet:
+    """The samples of `config`'s sets that show somebody known and are of the split "train", or of no split in sets that
+    have none.
+
+    Identities are strings that are unique across data sets; the same string in two sets is the same class. Raises
+    ValueError where there is no set, or one without identities, without samples to train on or without a field of
+    `labels`; FileNotFoundError; and ShardError for a set that is not complete, not right, or of a newer schema.
+    """
+    places = [(origin, place) for origin in ORIGINS for place in getattr(config, origin)]
+    if not places:
+        raise ValueError("nothing to train on: name at least one set under real, rendered or generated")
+    tables = [Table(place) for _, place in places]
+    chosen = [_samples_to_train_on(table, place) for table, (_, place) in zip(tables, places, strict=True)]
+    for table, indices, (origin, place) in zip(tables, chosen, places, strict=True):
+        _warn_of_origins(table.origins[indices], origin, place)
+        _check_labels(table, indices, place, labels)
+    identities = np.concatenate([table.identities[indices] for table, indices in zip(tables, chosen, strict=True)])
+    class_names, classes = np.unique(identities, return_inverse=True)
+    counts = [len(indices) for indices in chosen]
+    keys = [
+        f"{place.rstrip('/')}/{table.keys[i]}"
+        for table, indices, (_, place) in zip(tables, chosen, places, strict=True)
+        for i in indices
+    ]
+    return TrainSet(
+        tables=tuple(tables),
+        table_of=np.repeat(np.arange(len(tables)), counts),
+        index_in=np.concatenate(chosen),
+        keys=np.array(keys),
+        classes=classes.astype(np.int64),
+        origins=np.repeat([ORIGINS.index(origin) for origin, _ in places], counts),
+        camera_ids=np.concatenate([table.camera_ids[indices] for table, indices in zip(tables, chosen, strict=True)]),
+        class_names=tuple(class_names.tolist()),
+        input=input,
+        labels=labels,
+        max_bad_samples=config.max_bad_samples,
+        bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
+    )
+
+
+def _samples_to_train_on(table: Table, place: str) -> np.ndarray:
+    """Numbers (n,) int64 of a set's samples. Raises ValueError where there are none."""
+    known = (table.identities != "") & ~np.logical_or.reduce(
+        [np.char.endswith(table.identities, end) for end in NOBODY]
+    )
+    if not known.any():
+        raise ValueError(f"{place}: no sample has an identity, and identities are what is learned; name a labelled set")
+    in_split = table.splits == ("train" if (table.splits != "").any() else "")
+    if not (known & in_split).any():
+        splits = sorted(set(table.splits[known].tolist()))
+        raise ValueError(f'{place}: no sample of a known person is of the split "train", splits are {splits}')
+    return np.flatnonzero(known & in_split)
+
+
+def _warn_of_origins(origins: np.ndarray, trusted_as: str, place: str) -> None:
+    others = sorted(set(origins.tolist()) - {trusted_as})
+    if others:
+        logger.warning("%s holds samples of origin %s; they are trusted as %s", place, ", ".join(others), trusted_as)
+
+
+def _check_labels(table: Table, indices: np.ndarray, place: str, labels: Iterable[Field]) -> None:
+    members = table.manifest.totals()["members"]
+    for label in sorted(labels):
+        extensions = [extension for extension, field in EXTENSIONS.items() if field in _SOURCES.get(label, (label,))]
+        if max(members.get(extension, 0) for extension in extensions) == len(table):
+            continue
+        for i in indices:
+            if not table.read_members(int(i), extensions):
+                raise missing_label(label, key=str(table.keys[i]), place=place)
+
+
+def missing_label(label: Field, *, key: str, place: str | None = None) -> ShardError:
+    """The error for a sample without a label that a model asks for."""
+    rule = (
+        f"{'' if place is None else place + ' '}lacks this label, which the model is trained with; add it: {ADDED_BY}"
+    )
+    return ShardError(rule, key=key, field=label)
+
+
+_SOURCES: Mapping[Field, tuple[Field, ...]] = {"parts": ("parts", "iuv")}
+"""Label -> the fields that it is read from, the first that is there."""
+
+
+def fields_to_read(labels: Iterable[Field]) -> list[Field]:
+    """The stored fields that pictures and `labels` are made of."""
+    return ["image", *dict.fromkeys(field for label in sorted(labels) for field in _SOURCES.get(label, (label,)))]
+
+
+def array_shapes(input: InputConfig, labels: Iterable[Field]) -> dict[Field, tuple[int, ...]]:
+    """Shape of every array that `fit` gives."""
+    height, width = input.stored
+    shapes: dict[Field, tuple[int, ...]] = {
+        "image": (height, width, 3),
+        "texture": (TEXTURE_SIZE, TEXTURE_SIZE, 3),
+        "aligned": (height, width, 3),
+        "iuv": (height, width, 3),
+        "parts": (height, width),
+    }
+    return {field: shapes[field] for field in ("image", *sorted(labels))}
+
+
+def fit(values: Mapping[str, np.ndarray], input: InputConfig, labels: Iterable[Field]) -> dict[Field, np.ndarray]:
+    """A sample as it is kept: "image" and `labels`, uint8, of the shapes that `array_shapes` says.
+
+    values: "key", and `fields_to_read` as they were decoded, None for what the sample has not. Pictures are resized
+    bilinearly with antialiasing, iuv and parts to the nearest pixel; parts that are not stored follow from iuv. Raises
+    ShardError naming the key for a label that is missing.
+    """
+    arrays: dict[Field, np.ndarray] = {}
+    for field in ("image", *sorted(labels)):
+        array = values[field]
+        if array is None and field == "parts" and values["iuv"] is not None:
+            array = SURFACE_TO_7[values["iuv"][..., 0]]
+        if array is None:
+            raise missing_label(field, key=str(values["key"]))
+        match field:
+            case "image" | "aligned":
+                array = resize(array, input.stored)
+            case "iuv" | "parts":
+                array = _resize_labels(array, input.stored)
+        arrays[field] = array
+    return arrays
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """picture (h, w, 3) uint8 -> (H, W, 3) uint8 for size (H, W): bilinear, antialiased where it shrinks."""
+    if picture.shape[:2] == size:
+        return picture
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+
+
+def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """labels (h, w, ...) uint8 -> (H, W, ...): each pixel takes the label at its centre."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, labels.shape, strict=False)
+    )
+    return labels[rows[:, None], columns]
