@@ -201,6 +201,24 @@ def open_train_set(config: DataConfig, input: InputConfig, labels: frozenset[Fie
     )
 
 
+def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> TrainSet:
+    """Samples `rows` (N,) int64 of one set, whoever they show, to be embedded: all are of class 0."""
+    return TrainSet(
+        tables=(table,),
+        table_of=np.zeros(len(rows), np.int64),
+        index_in=rows,
+        keys=table.keys[rows],
+        classes=np.zeros(len(rows), np.int64),
+        origins=np.zeros(len(rows), np.int64),
+        camera_ids=table.camera_ids[rows],
+        class_names=("",),
+        input=input,
+        labels=frozenset(),
+        max_bad_samples=0,
+        bad=torch.zeros(len(rows), dtype=torch.bool),
+    )
+
+
 def _samples_to_train_on(table: Table, place: str) -> np.ndarray:
     """Numbers (n,) int64 of a set's samples. Raises ValueError where there are none."""
     known = (table.identities != "") & ~np.logical_or.reduce(

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -27,8 +27,13 @@ DEBUG_VARIABLE = "LOOKALIKE_DEBUG"
 PLAIN_INTERVAL_S = 10.0
 """Time between two lines of progress where stderr is no terminal, seconds."""
 
-ProgressReport = Callable[[int, int], None]
-"""(samples done, of these found from an earlier run) -> None: what `build_set` calls."""
+
+class ProgressReport(Protocol):
+    """What `progress_bar` gives: to be called with the units done, and how many of these an earlier run had done."""
+
+    def __call__(self, done: int, found: int = 0, note: str = "") -> None:
+        """note: a few words or figures on how it goes, shown beside the rate."""
+
 
 
 def main(command: Callable[[], int | None]) -> NoReturn:
@@ -104,12 +109,13 @@ class _Rate(ProgressColumn):
 @contextmanager
 def _live_bar(label: str, total: int | None, unit: str) -> Iterator[ProgressReport]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total, rate=0.0, unit=unit)
+    left = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, *left, console=Console(stderr=True)) as progress:
+        task = progress.add_task(label, total=total, rate=0.0, unit=unit, note="")
         rate_of = _rate_meter()
 
-        def report(done: int, found: int = 0) -> None:
-            progress.update(task, completed=done, rate=rate_of(done, found))
+        def report(done: int, found: int = 0, note: str = "") -> None:
+            progress.update(task, completed=done, rate=rate_of(done, found), note=note)
 
         yield report
 
@@ -119,11 +125,12 @@ def _plain_lines(label: str, total: int | None, unit: str) -> Iterator[ProgressR
     rate_of = _rate_meter()
     last_time, line = time.monotonic(), f"{label}: 0 {unit}"
 
-    def report(done: int, found: int = 0) -> None:
+    def report(done: int, found: int = 0, note: str = "") -> None:
         nonlocal last_time, line
         rate = rate_of(done, found)
         left = f", {(total - done) / rate:,.0f} s left" if total is not None and rate and done < total else ""
         line = f"{label}: {done:,}{'' if total is None else f' of {total:,}'} {unit}, {rate:,.0f} {unit}/s{left}"
+        line += f"; {note}" if note else ""
         if time.monotonic() - last_time >= PLAIN_INTERVAL_S:
             last_time = time.monotonic()
             _tell(line)

@@ -1,0 +1,141 @@
+"""What a run leaves on disk: one file of tensors with what they mean, whole or not there at all."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from reid.config import TrainConfig, differences, from_dict, to_dict
+from reid.models.build import build_model
+from reid.models.model import Model
+from shards.manifest import package_version
+from shards.writer import atomic_file
+
+Which = Literal["best", "last"]
+_FORMAT = 1
+_MODEL, _OPTIMISER = "model.", "optimiser."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """Where a run stands, besides its tensors."""
+
+    config: TrainConfig
+    class_names: tuple[str, ...]
+    """Identity of every class, in the order of the classifier."""
+    num_samples: int
+    """Training samples; with `class_names`, what tells that the data are still the same."""
+    epoch: int = 0
+    step: int = 0
+    """Steps taken in that epoch."""
+    total_steps: int = 0
+    """Steps taken since the start."""
+    best_mean_ap: float | None = None
+    """Of the first set that is scored."""
+    scaler: Mapping[str, Any] | None = None
+    """Of fp16's loss scaling."""
+    provenance: str = ""
+    """What the weights were at the start."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A trained network and how it came about."""
+
+    folder: Path
+    model: Model
+    """In evaluation mode."""
+    state: State
+
+    @property
+    def config(self) -> TrainConfig:
+        """As it was trained."""
+        return self.state.config
+
+
+def checkpoint_path(folder: Path, which: Which) -> Path:
+    """Where a run keeps its best, or its last, checkpoint."""
+    return folder / f"{which}.safetensors"
+
+
+def save_checkpoint(path: Path, model: Model, state: State, optimiser: Mapping[str, Tensor]) -> None:
+    """Write tensors and state; a file that was there is replaced once the new one is whole.
+
+    optimiser: as `optimise.state_tensors` gives it, empty where the run will not go on from here.
+    """
+    tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
+    tensors |= {_OPTIMISER + name: value for name, value in optimiser.items()}
+    fields = {name: getattr(state, name) for name in State.__dataclass_fields__}
+    about = fields | {"config": to_dict(state.config), "format": _FORMAT, "version": package_version()}
+    data = save(
+        {name: value.detach().contiguous() for name, value in tensors.items()}, {"lookalike": json.dumps(about)}
+    )
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def read_checkpoint(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Tensor]]:
+    """State, tensors of the model and tensors of the optimisers.
+
+    Raises FileNotFoundError, and ValueError for a file that is none of ours, damaged, or of a newer version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}: give the folder of a run of `python -m reid train`")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["lookalike"])
+        tensors = load_file(path)
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no checkpoint of lookalike, or it is damaged: {error}") from error
+    if about.pop("format") != _FORMAT:
+        raise ValueError(f"{path} was written by lookalike {about['version']}, whose format this version does not read")
+    about.pop("version")
+    config = from_dict(about.pop("config"), where=str(path))
+    state = State(config=config, class_names=tuple(about.pop("class_names")), **about)
+    return state, _under(_MODEL, tensors), _under(_OPTIMISER, tensors)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def load_run(folder: Path, which: Which | None = None, *, device: str | torch.device = "cpu") -> Run:
+    """A run's network, to use it: the best checkpoint where there is one, else the last, or the one asked for.
+
+    Raises FileNotFoundError where there is none, ValueError where it does not fit.
+    """
+    if which is None:
+        which = "best" if checkpoint_path(folder, "best").is_file() else "last"
+    path = checkpoint_path(folder, which)
+    state, weights, _ = read_checkpoint(path)
+    model = build_model(state.config.model, len(state.class_names), losses=state.config.losses, pretrained=False)
+    load_weights(model, weights, where=path)
+    return Run(folder=folder, model=model.to(device).eval(), state=state)
+
+
+def load_weights(model: Model, weights: Mapping[str, Tensor], *, where: Path) -> None:
+    """Give a network the weights of a checkpoint. Raises ValueError where names or shapes differ."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {where} do not fit the network of their configuration: {error}") from error
+
+
+def check_same_run(found: State, wanted: State) -> None:
+    """Raise ValueError unless the run that left `found` can go on as `wanted`: the same configuration and people."""
+    if changed := differences(wanted.config, found.config):
+        raise ValueError(
+            f"the checkpoint is of another configuration, {'; '.join(changed)}: give the options that the run was started "
+            "with, or another --out"
+        )
+    if (wanted.class_names, wanted.num_samples) != (found.class_names, found.num_samples):
+        raise ValueError(
+            f"the training data have changed: {wanted.num_samples:,} samples of {len(wanted.class_names):,} identities, the "
+            f"checkpoint is of {found.num_samples:,} of {len(found.class_names):,}; give another --out"
+        )

@@ -1,0 +1,128 @@
+"""What a training run is: the configurations of its stages, and how they are kept in a file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cattrs
+from cattrs.strategies import configure_tagged_union
+
+from reid.augment import AugmentConfig
+from reid.dataset import DataConfig, InputConfig
+from reid.losses import LossConfig
+from reid.models.build import ModelConfig
+from reid.models.global_pool import GlobalPoolConfig
+from reid.optimise import OptimiseConfig
+from reid.sampler import SamplerConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """What is scored while training, and how pictures become embeddings whenever the run is used."""
+
+    sets: tuple[str, ...] = ()
+    """Folders or URLs to score; by default the training sets that have a query and a gallery."""
+    every: int = 10
+    """Epochs from one scoring to the next; the last epoch is always scored. 0: never."""
+    flip: bool = False
+    """Whether an embedding is the sum of the picture's and its mirror image's, each of length 1."""
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    """How embeddings are compared."""
+    batch_size: int = 256
+    """Pictures embedded at once on each device."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.batch_size < 1:
+            raise ValueError(
+                f"needs evaluate.every >= 0 and evaluate.batch_size >= 1, got {self.every} and {self.batch_size}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that fixes the outcome of a run, but for the folder that it is written to."""
+
+    model: ModelConfig = field(default_factory=GlobalPoolConfig)
+    """The network."""
+    losses: LossConfig = field(default_factory=LossConfig)
+    """What it is taught by."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The sets it is taught with."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """The size of pictures."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """Which pictures meet in a batch."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """What is done to them."""
+    optimise: OptimiseConfig = field(default_factory=OptimiseConfig)
+    """Optimiser and learning rates."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Scoring on the way."""
+    seed: int = 0
+    """Of all that is drawn: weights, order, augmentation."""
+    precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """Mixed precision. auto: what `accelerate launch` was told, else bf16 where the device computes in it."""
+    sync_batch_norm: bool = False
+    """Batch norm over the batch of all GPUs, in place of each GPU's part of it."""
+    compile: bool = False
+    """torch.compile: a minute or more at the start, faster steps on GPUs."""
+    checkpoint_every: int = 1000
+    """Steps from one checkpoint to the next; one is written after every epoch too, and when the run is interrupted."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.checkpoint_every < 1:
+            raise ValueError(f"needs seed >= 0 and checkpoint_every >= 1, got {self.seed} and {self.checkpoint_every}")
+        if self.sampler.images_per_identity is None and self.losses.triplet_weight > 0:
+            raise ValueError(
+                "the triplet loss needs pictures that share an identity in a batch: give sampler.images-per-identity, "
+                "or losses.triplet-weight 0"
+            )
+        if self.optimise.triplet_learning_rate is not None and not (
+            self.losses.triplet_weight and self.losses.identity_weight
+        ):
+            raise ValueError("optimise.triplet-learning-rate makes two losses take turns: give both a weight above 0")
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON values; `from_dict` reads it."""
+    return _converter().unstructure(config)
+
+
+def from_dict(values: Mapping[str, Any], *, where: str) -> TrainConfig:
+    """The inverse of `to_dict`. Raises ValueError naming `where` for fields that this version does not know."""
+    try:
+        return _converter().structure(values, TrainConfig)
+    except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:
+        reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
+        raise ValueError(
+            f"{where} holds a configuration that this version of lookalike does not read: {reasons}"
+        ) from error
+
+
+def differences(config: TrainConfig, other: TrainConfig) -> list[str]:
+    """`field: value, not value` for every field in which `other` differs from `config`."""
+    one, two = _flat(to_dict(config)), _flat(to_dict(other))
+    return [
+        f"{name}: {json.dumps(two.get(name))}, not {json.dumps(one.get(name))}"
+        for name in sorted(one.keys() | two.keys())
+        if one.get(name) != two.get(name)
+    ]
+
+
+def flat(config: TrainConfig) -> dict[str, Any]:
+    """Every field by its dotted name."""
+    return _flat(to_dict(config))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    configure_tagged_union(ModelConfig, converter, tag_name="type")
+    return converter

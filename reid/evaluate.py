@@ -1,0 +1,136 @@
+"""From a network and a set with query and gallery to embeddings and scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn import functional
+
+from reid.augment import prepare
+from reid.config import TrainConfig
+from reid.dataset import choose_samples
+from reid.embeddings import JUNK as JUNK_CODE
+from reid.embeddings import Embeddings
+from reid.loader import Loader, make_loader
+from reid.models.model import Model
+from reid.ranking import RankingConfig, Scores, rank
+from shards.errors import ShardError
+from shards.meta import JUNK
+from shards.table import Table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Pictures:
+    """Pictures to embed: who stands on all of them, and a loader of this process's share."""
+
+    identities: np.ndarray
+    """(N,) int64, the same number for the same person in query and gallery; `embeddings.JUNK` for junk."""
+    camera_ids: np.ndarray
+    """(N,) int64, -1 for unknown."""
+    keys: np.ndarray
+    """(N,) str."""
+    rows: np.ndarray
+    """(N,) int64, their numbers in the table."""
+    num_mine: int
+    """Pictures of a process's share, the same for all: every num_processes-th from its number on, and over again."""
+    loader: Loader
+    """Of this process's share."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ScoredSet:
+    """A set to search in."""
+
+    name: str
+    table: Table
+    query: Pictures
+    gallery: Pictures
+
+
+def open_scored_sets(config: TrainConfig, accelerator: Accelerator) -> tuple[ScoredSet, ...]:
+    """The sets that a run is scored on: those named, else its training sets that have a query and a gallery."""
+    if not config.evaluate.every:
+        return ()
+    if config.evaluate.sets:
+        return tuple(open_scored_set(place, config, accelerator) for place in config.evaluate.sets)
+    trained = (*config.data.real, *config.data.rendered)
+    searchable = [place for place in trained if {"query", "gallery"} <= set(Table(place).splits)]
+    return tuple(open_scored_set(place, config, accelerator) for place in searchable)
+
+
+def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -> ScoredSet:
+    """Open a set with query and gallery. place: a folder of shards, or a URL.
+
+    Raises ShardError where it has no query, no gallery, or a picture of them without identity.
+    """
+    table = Table(place)
+    wanted = np.isin(table.splits, ("query", "gallery"))
+    for split in ("query", "gallery"):
+        if split not in table.splits:
+            raise ShardError(f"{place} has no samples of split {split}, so nothing can be searched for in it")
+    if (nameless := wanted & (table.identities == "")).any():
+        raise ShardError(
+            "has no identity, so whether it is found cannot be told; leave it out of query and gallery",
+            key=str(table.keys[np.argmax(nameless)]),
+            field="meta.identity",
+        )
+    names, codes = np.unique(table.identities, return_inverse=True)
+    codes = np.where(np.char.endswith(names, f"/{JUNK}")[codes], JUNK_CODE, codes)
+    parts = {}
+    for split in ("query", "gallery"):
+        rows = np.flatnonzero(table.splits == split)
+        num_mine = -(-len(rows) // accelerator.num_processes)
+        mine = (accelerator.process_index + np.arange(num_mine) * accelerator.num_processes) % len(rows)
+        parts[split] = Pictures(
+            identities=codes[rows],
+            camera_ids=table.camera_ids[rows],
+            keys=table.keys[rows],
+            rows=rows,
+            num_mine=num_mine,
+            loader=make_loader(choose_samples(table, rows[mine], config.input), config.data, accelerator.device),
+        )
+    return ScoredSet(name=place.rstrip("/").rpartition("/")[2], table=table, **parts)
+
+
+def score(
+    model: Model,
+    scored: ScoredSet,
+    config: TrainConfig,
+    accelerator: Accelerator,
+    ranking: RankingConfig | None = None,
+) -> Scores:
+    """Scores of a network on a set, the same on every process. ranking: by default by config.evaluate.metric."""
+    query, gallery = (embed_pictures(model, part, config, accelerator) for part in (scored.query, scored.gallery))
+    chosen = ranking or RankingConfig(metric=config.evaluate.metric)
+    return rank(query, gallery, config=chosen, device=accelerator.device)
+
+
+def embed_pictures(model: Model, pictures: Pictures, config: TrainConfig, accelerator: Accelerator) -> Embeddings:
+    """Embeddings of all pictures, on every process."""
+    mine = embed(model, pictures.loader, pictures.num_mine, config, accelerator)
+    shares = accelerator.gather(mine).reshape(accelerator.num_processes, pictures.num_mine, -1)
+    vectors = shares.transpose(0, 1).flatten(0, 1)[: len(pictures.rows)]
+    return Embeddings(
+        vectors=vectors.cpu().numpy(),
+        identities=pictures.identities,
+        camera_ids=pictures.camera_ids,
+        keys=pictures.keys,
+    )
+
+
+@torch.inference_mode()
+def embed(model: Model, loader: Loader, num: int, config: TrainConfig, accelerator: Accelerator) -> Tensor:
+    """Embeddings (num, D) float32 on the device, of the first `num` samples of a loader, as config.evaluate says."""
+    steps = -(-num // config.evaluate.batch_size)
+    rows = np.minimum(np.arange(steps * config.evaluate.batch_size), num - 1).reshape(steps, -1)
+    vectors = []
+    for stored in loader.batches(rows):
+        images = prepare(stored.images, config.input)
+        with accelerator.autocast():
+            found = model.embed(images).float()
+            if config.evaluate.flip:
+                found = functional.normalize(found) + functional.normalize(model.embed(images.flip(3)).float())
+        vectors.append(found)
+    return torch.cat(vectors)[:num]

@@ -1,0 +1,235 @@
+"""Whole configurations: the published settings of the papers, and one for a laptop.
+
+What a paper leaves open is filled in with the usual choice, and its line says so.
+"""
+
+from collections.abc import Callable, Mapping
+
+from reid.augment import AugmentConfig
+from reid.config import EvaluateConfig, TrainConfig
+from reid.dataset import InputConfig
+from reid.losses import LossConfig, PerOrigin, everywhere
+from reid.models.backbone import BackboneConfig, BackboneName
+from reid.models.global_pool import GlobalPoolConfig
+from reid.models.mgn import MgnConfig
+from reid.models.pcb import PcbConfig
+from reid.optimise import OptimiseConfig
+from reid.sampler import SamplerConfig
+
+_DISTRUST = PerOrigin(real=0.0, rendered=0.0, generated=0.4)
+"""Smoothing of Pose-transferrable reID, sec. 4.2."""
+_FLIP_ONLY = AugmentConfig(pad=0, flip=0.5, erase=0.0)
+
+
+def baseline() -> TrainConfig:
+    """SAN's and DSA-reID's baseline: ResNet-50, identity and triplet loss (DSA sec. 4.2, table 3 "RE+LS"; SAN eq. 2).
+
+    P x K = 16 x 4, margin 0.3, smoothing 0.1, Adam with warm-up to 8e-4, halved every 40 of 320 epochs.
+    """
+    return TrainConfig(
+        model=GlobalPoolConfig(pooling="average", embedding_dim=None),
+        losses=LossConfig(identity_weight=0.5, triplet_weight=1.5, smoothing=everywhere(0.1), margin=everywhere(0.3)),
+        sampler=SamplerConfig(batch_size=64, images_per_identity=4),
+        augment=AugmentConfig(pad=10, flip=0.5, erase=0.5),
+        optimise=OptimiseConfig(
+            optimiser="adam",
+            epochs=320,
+            learning_rate=8e-4,
+            weight_decay=5e-4,
+            warmup_epochs=20,
+            warmup_factor=0.01,
+            milestones=tuple(range(40, 320, 40)),
+            gamma=0.5,
+        ),
+    )
+
+
+def global_pool(backbone: BackboneName = "resnet50") -> TrainConfig:
+    """GlobalPool (Part awareness, sec. IV-C1): max pooling, 512-d embedding, cross-entropy, SGD, 60 epochs, batch 32."""
+    return TrainConfig(
+        model=GlobalPoolConfig(backbone=BackboneConfig(name=backbone), pooling="max", embedding_dim=512),
+        losses=LossConfig(triplet_weight=0.0, smoothing=_DISTRUST),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=None),
+        augment=_FLIP_ONLY,
+        optimise=_part_awareness_sgd(),
+    )
+
+
+def global_pool_osnet() -> TrainConfig:
+    """GlobalPool on OSNet (Part awareness, sec. IV-C1): average pooling, AMSGrad, cosine, 250 epochs, batch 64.
+
+    The classifier alone for 10 epochs; smoothing 0.1, which the paper does not number, as in OSNet's own paper.
+    """
+    return TrainConfig(
+        model=GlobalPoolConfig(backbone=BackboneConfig(name="osnet"), pooling="average", embedding_dim=512),
+        losses=LossConfig(triplet_weight=0.0, smoothing=PerOrigin(real=0.1, rendered=0.1, generated=0.4)),
+        sampler=SamplerConfig(batch_size=64, images_per_identity=None),
+        augment=AugmentConfig(pad=0, flip=0.5, erase=0.5),
+        optimise=OptimiseConfig(
+            optimiser="amsgrad",
+            epochs=250,
+            learning_rate=1.5e-3,
+            weight_decay=5e-4,
+            warmup_epochs=0,
+            decay="cosine",
+            head_only_epochs=10,
+        ),
+    )
+
+
+def pcb() -> TrainConfig:
+    """PCB (Part awareness, sec. IV-C2): six stripes of 256 dimensions, 384 x 128, the rest as GlobalPool."""
+    return TrainConfig(
+        model=PcbConfig(),
+        losses=LossConfig(triplet_weight=0.0, smoothing=_DISTRUST),
+        input=InputConfig(height=384, width=128),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=None),
+        augment=_FLIP_ONLY,
+        optimise=_part_awareness_sgd(),
+    )
+
+
+def mgn() -> TrainConfig:
+    """MGN (Part awareness, sec. III-C and IV-C3): 384 x 128, P x K = 16 x 8, margin 0.1, 200 epochs.
+
+    Identity and triplet loss take turns at rates 0.1 and 0.01; warm-up over 20 epochs, from a hundredth (not given there).
+    """
+    return TrainConfig(
+        model=MgnConfig(),
+        losses=LossConfig(smoothing=_DISTRUST, margin=everywhere(0.1)),
+        input=InputConfig(height=384, width=128),
+        sampler=SamplerConfig(batch_size=128, images_per_identity=8),
+        augment=AugmentConfig(pad=0, flip=0.5, erase=0.5),
+        optimise=OptimiseConfig(
+            optimiser="sgd",
+            epochs=200,
+            learning_rate=0.1,
+            triplet_learning_rate=0.01,
+            momentum=0.9,
+            weight_decay=5e-4,
+            warmup_epochs=20,
+            warmup_factor=0.01,
+            milestones=(140, 180),
+            gamma=0.1,
+        ),
+        evaluate=EvaluateConfig(flip=True),
+    )
+
+
+def pose_resnet_ce() -> TrainConfig:
+    """R-CE of Pose-transferrable reID (sec. 4.2): ResNet-50, cross-entropy, rate 0.001, a tenth after 30 epochs.
+
+    Length (40), batch (32) and weight decay (5e-4) are not given there.
+    """
+    return _pose_transfer(
+        GlobalPoolConfig(pooling="average", embedding_dim=None),
+        losses=LossConfig(triplet_weight=0.0, smoothing=_DISTRUST),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=None),
+        optimise=_pose_transfer_sgd(learning_rate=1e-3, epochs=40, milestones=(30,)),
+    )
+
+
+def pose_densenet_ce() -> TrainConfig:
+    """D-CE of Pose-transferrable reID (sec. 4.2): DenseNet-169, cross-entropy, rate 0.01, a tenth after 25 epochs.
+
+    Length (35), batch (32) and weight decay (5e-4) are not given there.
+    """
+    return _pose_transfer(
+        GlobalPoolConfig(backbone=BackboneConfig(name="densenet169"), pooling="average", embedding_dim=None),
+        losses=LossConfig(triplet_weight=0.0, smoothing=_DISTRUST),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=None),
+        optimise=_pose_transfer_sgd(learning_rate=1e-2, epochs=35, milestones=(25,)),
+    )
+
+
+def pose_densenet_triplet() -> TrainConfig:
+    """D-Tri of Pose-transferrable reID (sec. 3.3 and 4.2): DenseNet-169, triplets of margin 1, 0.5 with generated images.
+
+    Batch 128, of 32 x 4 (not given there); rate 0.001; length (300 epochs) and weight decay (5e-4) are not given there.
+    """
+    return _pose_transfer(
+        GlobalPoolConfig(backbone=BackboneConfig(name="densenet169"), pooling="average", embedding_dim=None),
+        losses=LossConfig(identity_weight=0.0, margin=PerOrigin(real=1.0, rendered=1.0, generated=0.5)),
+        sampler=SamplerConfig(batch_size=128, images_per_identity=4),
+        optimise=_pose_transfer_sgd(learning_rate=1e-3, epochs=300, milestones=()),
+    )
+
+
+def laptop() -> TrainConfig:
+    """Of no paper: ResNet-18 at 128 x 64 with a BoT neck, to train on a laptop's CPU from a few hundred pictures on."""
+    return TrainConfig(
+        model=GlobalPoolConfig(
+            backbone=BackboneConfig(name="resnet18"), pooling="average", embedding_dim=None, neck=True
+        ),
+        losses=LossConfig(smoothing=PerOrigin(real=0.1, rendered=0.1, generated=0.4), margin=everywhere(0.3)),
+        input=InputConfig(height=128, width=64),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=4),
+        augment=AugmentConfig(pad=5, flip=0.5, erase=0.3),
+        optimise=OptimiseConfig(
+            optimiser="adam",
+            epochs=30,
+            learning_rate=7e-4,
+            warmup_epochs=2,
+            warmup_factor=0.1,
+            decay="cosine",
+        ),
+        evaluate=EvaluateConfig(metric="cosine", every=10),
+    )
+
+
+def _part_awareness_sgd() -> OptimiseConfig:
+    """Part awareness, sec. IV-C1: new layers 0.02, the backbone 0.01, both x 0.1 at 25 and 50 of 60 epochs."""
+    return OptimiseConfig(
+        optimiser="sgd",
+        epochs=60,
+        learning_rate=0.02,
+        backbone_factor=0.5,
+        momentum=0.9,
+        weight_decay=5e-4,
+        warmup_epochs=0,
+        milestones=(25, 50),
+        gamma=0.1,
+    )
+
+
+def _pose_transfer_sgd(*, learning_rate: float, epochs: int, milestones: tuple[float, ...]) -> OptimiseConfig:
+    return OptimiseConfig(
+        optimiser="sgd",
+        epochs=epochs,
+        learning_rate=learning_rate,
+        momentum=0.9,
+        weight_decay=5e-4,
+        warmup_epochs=0,
+        milestones=milestones,
+        gamma=0.1,
+    )
+
+
+def _pose_transfer(
+    model: GlobalPoolConfig, *, losses: LossConfig, sampler: SamplerConfig, optimise: OptimiseConfig
+) -> TrainConfig:
+    """Pose-transferrable reID, sec. 4.2: 256 x 256, cropped to 224 x 224 at random or, in testing, in the middle."""
+    return TrainConfig(
+        model=model,
+        losses=losses,
+        input=InputConfig(height=224, width=224, resize=(256, 256)),
+        sampler=sampler,
+        augment=_FLIP_ONLY,
+        optimise=optimise,
+    )
+
+
+PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
+    "baseline": baseline,
+    "gp-r50": global_pool,
+    "gp-mobilenetv2": lambda: global_pool("mobilenetv2"),
+    "gp-densenet121": lambda: global_pool("densenet121"),
+    "gp-osnet": global_pool_osnet,
+    "pcb": pcb,
+    "mgn": mgn,
+    "pose-r-ce": pose_resnet_ce,
+    "pose-d-ce": pose_densenet_ce,
+    "pose-d-tri": pose_densenet_triplet,
+    "laptop": laptop,
+}
+"""Name on the command line -> the configuration."""

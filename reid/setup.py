@@ -1,0 +1,240 @@
+"""What a run needs before its first step, and what it does between steps: scores, checkpoints."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import is_wandb_available
+from torch import nn
+
+from reid.batches import Batches
+from reid.checkpoint import (
+    State,
+    check_same_run,
+    checkpoint_path,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+)
+from reid.config import TrainConfig, flat, to_dict
+from reid.dataset import TrainSet, open_train_set
+from reid.evaluate import ScoredSet, open_scored_sets, score
+from reid.interrupt import Interrupt
+from reid.journal import Journal, open_journal
+from reid.loader import make_loader
+from reid.models.build import build_model
+from reid.models.model import Model
+from reid.optimise import Turn, load_state_tensors, make_turns, state_tensors
+from reid.pairs import PairSource, live_pairs, shard_pairs
+from shards.writer import atomic_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """A run, ready to go on from `state`."""
+
+    config: TrainConfig
+    folder: Path
+    accelerator: Accelerator
+    model: Model
+    network: nn.Module
+    """`model` as several processes, mixed precision and the compiler wrap it."""
+    turns: tuple[Turn, ...]
+    batches: Batches
+    scored: tuple[ScoredSet, ...]
+    state: State
+
+    def seed(self, epoch: int, step: int) -> None:
+        """Fix what a model draws from torch's own generator, dropout for one, in this step on this process."""
+        name = repr((self.config.seed, epoch, step, self.accelerator.process_index))
+        torch.manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1)
+
+    @contextmanager
+    def open_journal(self) -> Iterator[Journal]:
+        """The journal of this run, from `state` on."""
+        num_steps = len(self.batches.kinds) * self.config.optimise.epochs
+        size, done = self.config.sampler.batch_size, self.state.total_steps
+        with open_journal(self.accelerator, self.folder, batch_size=size, done=done, num_steps=num_steps) as journal:
+            yield journal
+
+    def score(self, state: State, journal: Journal) -> State:
+        """Score the sets where it is time for that, at the end of an epoch, and keep the best checkpoint."""
+        every, is_last = self.config.evaluate.every, state.epoch == self.config.optimise.epochs
+        if not self.scored or not every or (state.epoch % every and not is_last):
+            return state
+        journal.flush()
+        self.model.eval()
+        scores = {one.name: score(self.model, one, self.config, self.accelerator).to_dict() for one in self.scored}
+        self.model.train()
+        journal.scores(state.epoch, state.total_steps, scores)
+        mean_ap = scores[self.scored[0].name]["mean_ap"]
+        if state.best_mean_ap is not None and mean_ap <= state.best_mean_ap:
+            return state
+        state = replace(state, best_mean_ap=mean_ap)
+        if self.accelerator.is_main_process:
+            save_checkpoint(checkpoint_path(self.folder, "best"), self.model, state, {})
+        return state
+
+    def keep(self, state: State, journal: Journal, interrupt: Interrupt) -> None:
+        """Write the last checkpoint where it is time for that. Raises KeyboardInterrupt after it where that was wanted."""
+        is_stopped = interrupt.agreed(self.accelerator, state.total_steps)
+        is_end = state.epoch == self.config.optimise.epochs
+        if not (is_stopped or is_end or state.total_steps % self.config.checkpoint_every == 0):
+            return
+        journal.flush()  # which refuses losses that are no numbers, before a good checkpoint is replaced
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = replace(state, scaler=None if scaler is None else scaler.state_dict())
+            path = checkpoint_path(self.folder, "last")
+            save_checkpoint(path, self.model, state, state_tensors(self.turns, self.model))
+        if is_stopped and not is_end:
+            logger.warning("stopped at epoch %d, step %d: --resume goes on from there", state.epoch, state.step)
+            raise KeyboardInterrupt
+
+
+def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | None) -> Setup:
+    """Open data and network, and find out where to go on; arguments and errors as of `train.train`."""
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty: give --resume to go on with the run in it, or another --out")
+    accelerator = start_accelerator(config, out)
+    train_set = open_train_set(config.data, config.input)
+    last = checkpoint_path(out, "last")
+    state = State(config=config, class_names=train_set.class_names, num_samples=len(train_set))
+    weights = optimiser = None
+    if resume and last.is_file():
+        found, weights, optimiser = read_checkpoint(last)
+        check_same_run(found, state)
+        state = found
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, len(train_set.class_names), losses=config.losses, pretrained=weights is None)
+    if weights is not None:
+        load_weights(model, weights, where=last)
+    else:
+        state = replace(state, provenance=model.backbone.provenance)
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    network, turns = wrap(model, config, accelerator)
+    if optimiser is not None:
+        load_state_tensors(turns, model, optimiser)
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(dict(state.scaler))
+    setup = Setup(
+        config=config,
+        folder=out,
+        accelerator=accelerator,
+        model=model,
+        network=network,
+        turns=turns,
+        batches=open_batches(config, train_set, model, accelerator, pairs),
+        scored=open_scored_sets(config, accelerator),
+        state=state,
+    )
+    announce(setup)
+    return setup
+
+
+def start_accelerator(config: TrainConfig, out: Path) -> Accelerator:
+    """Processes, device, precision and trackers. Raises ValueError for a precision that the device has not."""
+    precision = None if config.precision == "auto" else config.precision
+    if precision is None and "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        precision = "bf16" if computes_in_bf16() else "no"
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision fp16 needs a GPU: give bf16 or no")
+    trackers = ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
+    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=out)
+    if config.sampler.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"sampler.batch-size counts all processes and must be a multiple of their number {accelerator.num_processes}, "
+            f"got {config.sampler.batch_size}"
+        )
+    if config.sync_batch_norm and accelerator.device.type != "cuda":
+        raise ValueError("sync-batch-norm works on GPUs alone: leave it out")
+    return accelerator
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine's GPU, or without one its CPU, has instructions for bf16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return any(
+        getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+
+
+def wrap(model: Model, config: TrainConfig, accelerator: Accelerator) -> tuple[nn.Module, tuple[Turn, ...]]:
+    """The network as it is stepped, and its optimisers."""
+    network: nn.Module = model
+    if config.sync_batch_norm:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    turns = make_turns(model, config.optimise)
+    if config.compile:
+        network = torch.compile(network)
+    network = accelerator.prepare(network)
+    return network.train(), tuple(replace(turn, optimiser=accelerator.prepare(turn.optimiser)) for turn in turns)
+
+
+def open_batches(
+    config: TrainConfig, train_set: TrainSet, model: Model, accelerator: Accelerator, pairs: PairSource | None
+) -> Batches:
+    """The batches of this process. Raises ValueError for pairs that the model has no use for."""
+    wants_pairs = pairs is not None or bool(config.data.pairs)
+    if wants_pairs and not model.takes_pairs:
+        raise ValueError(f"{type(model).__name__} learns from identities alone: leave out data.pairs")
+    size = config.sampler.batch_size // accelerator.num_processes
+    if pairs is not None:
+        pairs = live_pairs(pairs, config.input, model.labels, accelerator.device)
+    elif config.data.pairs:
+        pairs = shard_pairs(
+            config.data,
+            config.input,
+            model.labels,
+            size,
+            accelerator.device,
+            seed=config.seed,
+            rank=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+    return Batches(
+        config=config,
+        train_set=train_set,
+        loader=make_loader(train_set, config.data, accelerator.device),
+        pairs=pairs,
+        process=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+
+
+def announce(setup: Setup) -> None:
+    """Write `config.json` into the run's folder, open the trackers, and say what is trained on what, from what."""
+    config, accelerator, state = setup.config, setup.accelerator, setup.state
+    settings = {
+        name: value if isinstance(value, (int, float, str, bool)) else json.dumps(value)
+        for name, value in flat(config).items()
+    }
+    accelerator.init_trackers(
+        "tensorboard", settings, {"tensorboard": {"purge_step": state.total_steps}, "wandb": {"dir": str(setup.folder)}}
+    )
+    if not accelerator.is_main_process:
+        return
+    with atomic_file(setup.folder / "config.json") as file:
+        file.write(json.dumps(to_dict(config), indent=1).encode())
+    logger.warning(
+        "%s from %s: %s samples of %s identities, %s steps an epoch, %d process(es) on %s, precision %s; scored on %s",
+        type(setup.model).__name__,
+        state.provenance,
+        f"{state.num_samples:,}",
+        f"{len(state.class_names):,}",
+        f"{len(setup.batches.kinds):,}",
+        accelerator.num_processes,
+        accelerator.device,
+        accelerator.mixed_precision,
+        ", ".join(one.name for one in setup.scored) or "nothing",
+    )

@@ -1,0 +1,55 @@
+"""The loop: batch -> losses -> step -> scores, one page for every method."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from reid.checkpoint import State
+from reid.config import TrainConfig
+from reid.interrupt import interruptible
+from reid.optimise import Turn, hold_backbone, set_rates
+from reid.pairs import PairSource
+from reid.setup import set_up
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False, pairs: PairSource | None = None) -> State:
+    """Train a network and leave checkpoints, metrics and TensorBoard logs in the folder `out`.
+
+    Every process of a run calls it alike. resume: go on from the last checkpoint in `out`, exactly as if it had never
+    stopped. pairs: batches of rendered pairs made elsewhere, in place of those of `config.data.pairs`. Returns the state at
+    the end. Raises ValueError and FileNotFoundError for a configuration, data or a checkpoint that do not go together, and
+    ValueError for a loss that is no number; KeyboardInterrupt, after writing a checkpoint, when interrupted.
+    """
+    run = set_up(config, out, resume=resume, pairs=pairs)
+    state, optimise, num_steps = run.state, config.optimise, len(run.batches.kinds)
+    with run.open_journal() as journal, interruptible() as interrupt:
+        for epoch in range(state.epoch, optimise.epochs):
+            for step, batch in run.batches.epoch(epoch, first=state.step):
+                turn = run.turns[state.total_steps % len(run.turns)]
+                rate = set_rates(turn, optimise, epoch + step / num_steps)
+                run.seed(epoch, step)
+                losses = run.network(batch)
+                run.accelerator.backward(objective(losses, turn))
+                if epoch < optimise.head_only_epochs:
+                    hold_backbone(run.model)
+                turn.optimiser.step()
+                turn.optimiser.zero_grad()
+                state = replace(state, step=step + 1, total_steps=state.total_steps + 1)
+                journal.add(epoch, step, state.total_steps, rate, losses, batch.keys)
+                if state.step == num_steps:
+                    state = replace(state, epoch=epoch + 1, step=0)
+                    state = run.score(state, journal)
+                run.keep(state, journal, interrupt)
+    return state
+
+
+def objective(losses: Mapping[str, Tensor], turn: Turn) -> Tensor:
+    """The sum of the losses that a turn brings down. The others count nothing, but stay in the graph: processes that
+    average gradients wait for every parameter's. Raises ValueError where there is nothing to bring down."""
+    terms = {name: value for name, value in losses.items() if value.requires_grad}
+    if not terms or (turn.losses is not None and not turn.losses & terms.keys()):
+        wanted = "a loss" if turn.losses is None else " or ".join(sorted(turn.losses))
+        raise ValueError(f"a step needs {wanted} with a gradient, the model gave {sorted(losses)}")
+    return sum(value * float(turn.losses is None or name in turn.losses) for name, value in terms.items())
