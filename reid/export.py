@@ -35,6 +35,8 @@ def export_onnx(model: Model, path: Path, *, height: int, width: int, metadata: 
     _require("onnx", "onnxscript", "onnxruntime")
     if model.training:
         raise ValueError("a model in training mode embeds by what else is in the batch: call model.eval() first")
+    if path.is_dir():
+        raise ValueError(f"needs the name of a file to write, got the folder {path}")
     about = {"height": height, "width": width, "mean": list(MEAN), "std": list(STD)}
     proto = _to_onnx(model, height, width)
     for key, value in {**{name: json.dumps(value) for name, value in about.items()}, **metadata}.items():

@@ -103,3 +103,8 @@ def test_a_model_in_training_mode_is_an_error(tmp_path: Path):
     network = build_model(config, 3, losses=LossConfig(), pretrained=False)
     with pytest.raises(ValueError, match="training mode"):
         export_onnx(network, tmp_path / "model.onnx", height=HEIGHT, width=WIDTH, metadata={})
+
+
+def test_a_folder_is_no_file(model: Model, tmp_path: Path):
+    with pytest.raises(ValueError, match="got the folder"):
+        export_onnx(model, tmp_path, height=HEIGHT, width=WIDTH, metadata={})

@@ -160,11 +160,12 @@ def test_the_gradient_of_points_that_coincide_is_finite():
     assert distances(points, near)[0].item() == pytest.approx(1e-4, rel=1e-3)
 
 
-def test_close_points_far_from_the_origin_keep_their_distance():
-    points = torch.tensor([[3000.0], [3000.5], [3002.0]]).repeat(20, 4)  # as many as cdist would multiply matrices for
-    identities = torch.tensor([0, 0, 1]).repeat(20)
-    triplets = batch_hard_triplet(points, identities, torch.full((60,), 5.0), torch.ones(60, dtype=torch.bool))
-    assert triplets.losses[:3].tolist() == pytest.approx([5.0 + 1.0 - 4.0, 5.0 + 1.0 - 3.0, 5.0 - 3.0])
+def test_close_points_far_from_the_origin_keep_their_distances():
+    embeddings, identities, _ = mixed(5, size=40)  # as many as cdist would multiply matrices for
+    points, trusted = (embeddings + 1000).float(), torch.ones(40, dtype=torch.bool)
+    single = batch_hard_triplet(points, identities, torch.ones(40), trusted)
+    double = batch_hard_triplet(points.double(), identities, torch.ones(40), trusted)
+    torch.testing.assert_close(single.losses.double(), double.losses, rtol=1e-5, atol=1e-5)
 
 
 def test_autocast_changes_nothing_but_the_embeddings():
