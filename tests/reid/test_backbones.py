@@ -59,6 +59,15 @@ def test_layers_up_to_the_changed_one_compute_what_torchvision_does(name: str):
         torch.testing.assert_close(backbone(image), seen["maps"].relu())
 
 
+def test_mobilenet_loses_its_last_stride_only():
+    backbone, original = untrained("mobilenetv2").eval(), torchvision.models.mobilenet_v2().eval()
+    weights.load_state(backbone, original.state_dict(), source="torchvision")
+    image = torch.randn(1, 3, 64, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone.features[:14](image), original.features[:14](image))
+        torch.testing.assert_close(backbone.features[:15](image)[:, :, ::2, ::2], original.features[:15](image))
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_local_file(tmp_path: Path, suffix: str, wrapped: bool):
