@@ -91,7 +91,7 @@ def _with_two_more_columns(embeddings: Embeddings, metric: Metric, device: torch
         norms = vectors.norm(dim=1, keepdim=True)
         if not norms.all():
             row = int(norms[:, 0].argmin())
-            raise ValueError(f"an embedding of zeros has no cosine distance, got {embeddings.keys[row]!r} (row {row})")
+            raise ValueError(f"an embedding of zeros has no cosine distance, got {str(embeddings.keys[row])!r} (row {row})")
         vectors /= norms
     return extended
 

@@ -44,7 +44,7 @@ class Embeddings:
             values = getattr(self, name)
             if (values < -1).any():
                 row = int(np.argmax(values < -1))
-                raise ValueError(f"{name} must be >= -1, got {values[row]} for {self.keys[row]!r} (row {row})")
+                raise ValueError(f"{name} must be >= -1, got {values[row]} for {str(self.keys[row])!r} (row {row})")
         # The sum is finite if and only if all are, and takes no memory.
         with np.errstate(invalid="ignore"):
             total = self.vectors.sum(dtype=np.float64)
@@ -52,7 +52,7 @@ class Embeddings:
             rows = np.flatnonzero([not np.isfinite(vector).all() for vector in self.vectors])
             raise ValueError(
                 f"embeddings must be finite, got NaN or infinity in {len(rows):,} of {len(self.vectors):,}, the first "
-                f"{self.keys[rows[0]]!r} (row {rows[0]})"
+                f"{str(self.keys[rows[0]])!r} (row {rows[0]})"
             )
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ def check_array(name: str, values: object, dtype: type) -> None:
     """Raises ValueError if `values` is no array of that type; np.str_ stands for strings of any length."""
     if not (isinstance(values, np.ndarray) and np.issubdtype(values.dtype, dtype)):
         got = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-        raise ValueError(f"{name} must be an array of {dtype.__name__}, got {got}")
+        raise ValueError(f"{name} must be an array of {dtype.__name__.rstrip('_')}, got {got}")
 
 
 def merge_queries(query: Embeddings) -> Embeddings:

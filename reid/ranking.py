@@ -132,10 +132,11 @@ def rank_distances(
     finite = np.array([np.isfinite(row).all() for row in distance])
     if not finite.all():
         raise ValueError(f"distances must be finite, got NaN or infinity in row {int(np.argmin(finite))}")
-    known = gallery.identities != JUNK
+    known = np.flatnonzero(gallery.identities != JUNK)
     num_rows = max(1, (config.max_memory_mib << 20) // (4 * len(gallery)))
     starts = range(0, len(query), num_rows)
-    blocks = ((start, torch.tensor(distance[start : start + num_rows][:, known])) for start in starts)
+    # `take` copies, row by row in memory.
+    blocks = ((start, torch.from_numpy(distance[start : start + num_rows].take(known, axis=1))) for start in starts)
     return _score(blocks, query, gallery.without_junk(), config)
 
 
