@@ -155,9 +155,8 @@ class TrainSet:
         self.bad[index] = True
         num_bad = int(self.bad.sum())
         if num_bad > self.max_bad_samples:
-            if self.max_bad_samples:
-                error.add_note(f"{num_bad} bad samples, max_bad_samples = {self.max_bad_samples} are allowed")
-            raise error
+            count = f" ({num_bad} bad samples, {self.max_bad_samples} may be skipped)" if self.max_bad_samples else ""
+            raise ShardError(error.rule + count, shard=error.shard, key=error.key, field=error.field) from error
         logger.warning("skipped bad sample %d of at most %d: %s", num_bad, self.max_bad_samples, error)
 
 
