@@ -169,7 +169,7 @@ def _check_labels(place: str, manifest: Manifest, labels: frozenset[Field]) -> N
     have = {EXTENSIONS[extension] for extension in members}
     for label in sorted(labels):
         if not have.intersection(fields_to_read([label])[1:]):
-            raise missing_label(label, key="every", place=place)
+            raise missing_label(label, place=place)
 
 
 class _Fitted(IterableDataset):

@@ -16,7 +16,8 @@ from shards import Meta, Sample
 from shards.codec import EncodedSample, encode_sample
 from shards.manifest import MANIFEST, Manifest, shard_name
 from shards.meta import Origin
-from shards.schema import Field
+from shards.schema import EXTENSIONS, Field
+from shards.table import Table
 from shards.writer import write_shard
 
 
@@ -139,3 +140,15 @@ def build_people(folder: Path, people: People | None = None) -> str:
     )
     (folder / MANIFEST).write_text(manifest.to_json())
     return str(folder)
+
+
+def damage(folder: Path, keys: list[str]) -> None:
+    """Break the picture of these samples of a set, and nothing else."""
+    table = Table(folder)
+    (start,) = (i for i, extension in enumerate(EXTENSIONS) if extension == "image.jpg")
+    for key in keys:
+        i = table.keys.tolist().index(key)
+        with open(folder / table.manifest.shards[table._shard_of[i]].name, "r+b") as file:
+            file.seek(int(table._offsets[i, start]) + 30)
+            file.write(b"\xff" * 16)
+    table.close()
