@@ -6,13 +6,14 @@ A person is a block of three stripes, whose colours are the identity's, before a
 little noise. Half of the identities are to train on, the others are query (first picture of each camera) and gallery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from shards import Meta, Sample
+from reid.batch import StoredBatch
+from shards import Meta, Sample, ShardError
 from shards.codec import EncodedSample, encode_sample
 from shards.manifest import MANIFEST, Manifest, shard_name
 from shards.meta import Origin
@@ -140,6 +141,17 @@ def build_people(folder: Path, people: People | None = None) -> str:
     )
     (folder / MANIFEST).write_text(manifest.to_json())
     return str(folder)
+
+
+def error_of(batches: Callable[[], Iterable[StoredBatch]]) -> ShardError:
+    """What reading them raises, without its traceback: that would keep the worker processes until the garbage collector
+    comes, which ends them slowly."""
+    try:
+        for _ in batches():
+            pass
+    except ShardError as error:
+        return error.with_traceback(None)
+    raise AssertionError("nothing was raised")
 
 
 def damage(folder: Path, keys: list[str]) -> None:
