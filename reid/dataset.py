@@ -152,12 +152,11 @@ class TrainSet:
 
     def _skip(self, index: int, error: ShardError) -> None:
         """Warn and count, or raise when there were too many."""
-        self.bad[index] = True
-        num_bad = int(self.bad.sum())
+        num_bad = int(self.bad.sum()) + 1
         if num_bad > self.max_bad_samples:
-            if self.max_bad_samples:
-                error.add_note(f"{num_bad} bad samples, max_bad_samples = {self.max_bad_samples} are allowed")
-            raise error
+            count = f" ({num_bad} bad samples, {self.max_bad_samples} may be skipped)" if self.max_bad_samples else ""
+            raise ShardError(error.rule + count, shard=error.shard, key=error.key, field=error.field) from error
+        self.bad[index] = True
         logger.warning("skipped bad sample %d of at most %d: %s", num_bad, self.max_bad_samples, error)
 
 
@@ -250,7 +249,7 @@ def _check_labels(table: Table, indices: np.ndarray, place: str, labels: Iterabl
                 raise missing_label(label, key=str(table.keys[i]), place=place)
 
 
-def missing_label(label: Field, *, key: str, place: str | None = None) -> ShardError:
+def missing_label(label: Field, *, key: str | None = None, place: str | None = None) -> ShardError:
     """The error for a sample without a label that a model asks for."""
     rule = (
         f"{'' if place is None else place + ' '}lacks this label, which the model is trained with; add it: {ADDED_BY}"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from reid.batch import StoredBatch
 from reid.dataset import DataConfig, TrainSet
 from shards.console import progress_bar
+from shards.errors import ShardError
 from shards.schema import Field
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Loader(Protocol):
     def batches(self, rows: np.ndarray) -> Iterator[StoredBatch]:
         """rows (steps, B) int64, numbers of samples -> a batch on the device for each row, in their order.
 
-        Raises ShardError naming shard and key of a sample that does not decode.
+        One iterator at a time. Raises ShardError naming shard and key of a sample that does not decode.
         """
 
 
@@ -81,7 +82,7 @@ class WorkerLoader:
             _Samples(train_set),
             batch_sampler=self._rows,
             num_workers=num_workers,
-            collate_fn=_collate,
+            collate_fn=collate,
             pin_memory=device.type == "cuda",
             persistent_workers=num_workers > 0,
             prefetch_factor=PREFETCH if num_workers else None,
@@ -89,9 +90,9 @@ class WorkerLoader:
 
     def batches(self, rows: np.ndarray) -> Iterator[StoredBatch]:
         self._rows.rows = rows
-        for read, arrays in self._loader:
+        for read, arrays in map(whole, self._loader):
             arrays = {field: array.to(self._device, non_blocking=True) for field, array in arrays.items()}
-            yield self._about.batch(read.numpy(), arrays)
+            yield self._about.batch(np.array(read), arrays)
 
 
 class _About:
@@ -152,8 +153,11 @@ class _Samples(Dataset):
     def __init__(self, train_set: TrainSet):
         self._train_set = train_set
 
-    def __getitem__(self, index: int) -> tuple[int, dict[Field, np.ndarray]]:
-        return self._train_set.read_good(index)
+    def __getitem__(self, index: int) -> tuple[int, dict[Field, np.ndarray]] | ShardError:
+        try:
+            return self._train_set.read_good(index)
+        except ShardError as error:
+            return error
 
 
 class _Rows:
@@ -165,7 +169,22 @@ class _Rows:
         return (row.tolist() for row in self.rows)
 
 
-def _collate(samples: list[tuple[int, dict[Field, np.ndarray]]]) -> tuple[Tensor, dict[Field, Tensor]]:
-    read, arrays = zip(*samples, strict=True)
-    fields = {field: torch.from_numpy(np.stack([sample[field] for sample in arrays])) for field in arrays[0]}
-    return torch.tensor(read), fields
+Named = tuple[list[Any], dict[Field, Tensor]]
+"""Numbers or keys of B samples, and their arrays (B, ...)."""
+
+
+def collate(samples: list[tuple[Any, dict[Field, np.ndarray]] | ShardError]) -> Named | ShardError:
+    """(name, arrays) of each sample as one batch; the error instead where one could not be read. It comes home as a value
+    because a DataLoader would turn it into a text with its worker's traceback."""
+    for sample in samples:
+        if isinstance(sample, ShardError):
+            return sample
+    names, arrays = zip(*samples, strict=True)
+    return list(names), {field: torch.from_numpy(np.stack([one[field] for one in arrays])) for field in arrays[0]}
+
+
+def whole(batch: Named | ShardError) -> Named:
+    """What `collate` gave, or its error raised."""
+    if isinstance(batch, ShardError):
+        raise batch
+    return batch

@@ -6,17 +6,19 @@ A person is a block of three stripes, whose colours are the identity's, before a
 little noise. Half of the identities are to train on, the others are query (first picture of each camera) and gallery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from shards import Meta, Sample
+from reid.batch import StoredBatch
+from shards import Meta, Sample, ShardError
 from shards.codec import EncodedSample, encode_sample
 from shards.manifest import MANIFEST, Manifest, shard_name
 from shards.meta import Origin
-from shards.schema import Field
+from shards.schema import EXTENSIONS, Field
+from shards.table import Table
 from shards.writer import write_shard
 
 
@@ -139,3 +141,26 @@ def build_people(folder: Path, people: People | None = None) -> str:
     )
     (folder / MANIFEST).write_text(manifest.to_json())
     return str(folder)
+
+
+def error_of(batches: Callable[[], Iterable[StoredBatch]]) -> ShardError:
+    """What reading them raises, without its traceback: that would keep the worker processes until the garbage collector
+    comes, which ends them slowly."""
+    try:
+        for _ in batches():
+            pass
+    except ShardError as error:
+        return error.with_traceback(None)
+    raise AssertionError("nothing was raised")
+
+
+def damage(folder: Path, keys: list[str]) -> None:
+    """Break the picture of these samples of a set, and nothing else."""
+    table = Table(folder)
+    (start,) = (i for i, extension in enumerate(EXTENSIONS) if extension == "image.jpg")
+    for key in keys:
+        i = table.keys.tolist().index(key)
+        with open(folder / table.manifest.shards[table._shard_of[i]].name, "r+b") as file:
+            file.seek(int(table._offsets[i, start]) + 30)
+            file.write(b"\xff" * 16)
+    table.close()

@@ -1,0 +1,199 @@
+"""Batches of rendered pictures and what belongs to them, whose identities are not used: live, or from shards.
+
+Both ways number their batches from the beginning of the run, in every process for itself, and begin at any number.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
+from webdataset.utils import pytorch_worker_info
+
+from reid.batch import ORIGINS, UNKNOWN, StoredBatch
+from reid.dataset import DataConfig, InputConfig, fields_to_read, fit, missing_label
+from reid.loader import PREFETCH, collate, whole
+from shards.errors import ShardError
+from shards.manifest import Manifest, read_complete_manifest
+from shards.remote import fetch_manifest, is_url
+from shards.schema import EXTENSIONS, Field
+from shards.semantics import SURFACE_TO_7
+from shards.stream import ShardStream, stream
+
+logger = logging.getLogger(__name__)
+
+SHUFFLE_BUFFER = 1000
+"""Encoded samples that each worker process holds to draw from."""
+
+PairSource = Callable[[int], Iterator[Any]]
+"""first -> batches number first, first + 1 and so on without end: objects with `image` (B, h, w, 3) uint8 and those of
+`texture` (B, 256, 256, 3), `iuv` (B, h, w, 3) and `aligned` (B, h', w', 3), uint8, that the model asks for. Such is
+`synth.live.LiveBatches(...).batches`. Each process has a source of its own, with another seed than the others'."""
+Pairs = Callable[[int], Iterator[StoredBatch]]
+"""first -> batches number first, first + 1 and so on without end, as they are stored, identities UNKNOWN. One
+iterator at a time: the next one ends it."""
+
+
+def interleave(ratio: tuple[int, int], step: int) -> Literal["reid", "pairs"]:
+    """What step 0, 1, ... of a run is trained on, for ratio batches of identities : batches of pairs; evenly spread, each
+    ratio[0] + ratio[1] steps alike, and never pairs first."""
+    return "pairs" if pairs_before(ratio, step + 1) > pairs_before(ratio, step) else "reid"
+
+
+def pairs_before(ratio: tuple[int, int], step: int) -> int:
+    """Batches of pairs among steps 0..step - 1: the number of the next one."""
+    return step * ratio[1] // sum(ratio)
+
+
+def live_pairs(source: PairSource, input: InputConfig, labels: frozenset[Field], device: torch.device) -> Pairs:
+    """The batches of `source`, resized, on the device. Raises ValueError for a label that they have not."""
+
+    def batches(first: int) -> Iterator[StoredBatch]:
+        for number, batch in enumerate(source(first), start=first):
+            yield _stored(
+                _arrays(batch, input, labels), tuple(f"live/{number}-{i}" for i in range(len(batch.image))), device
+            )
+
+    return batches
+
+
+def _arrays(batch: Any, input: InputConfig, labels: frozenset[Field]) -> dict[Field, Tensor]:
+    arrays: dict[Field, Tensor] = {}
+    for field in ("image", *sorted(labels)):
+        array = getattr(batch, field, None)
+        if array is None and field == "parts" and getattr(batch, "iuv", None) is not None:
+            array = torch.from_numpy(SURFACE_TO_7.copy()).to(batch.iuv.device)[batch.iuv[..., 0].int()]
+        if array is None:
+            raise ValueError(
+                f"the model is trained with {field}, which the source of pairs does not give; add it there"
+            )
+        if field != "texture" and array.shape[1:3] != input.stored:
+            array = _resize(array, input.stored, smooth=field in ("image", "aligned"))
+        arrays[field] = array
+    return arrays
+
+
+def _resize(array: Tensor, size: tuple[int, int], *, smooth: bool) -> Tensor:
+    """array (B, h, w) or (B, h, w, 3) uint8 -> (B, H, W) or (B, H, W, 3), as `dataset.fit` does it."""
+    if smooth:
+        pixels = functional.interpolate(array.permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True)
+        return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    rows, columns = (
+        ((torch.arange(new, device=array.device) + 0.5) * old / new).long()
+        for new, old in zip(size, array.shape[1:3], strict=True)
+    )
+    return array[:, rows[:, None], columns]
+
+
+def shard_pairs(
+    config: DataConfig,
+    input: InputConfig,
+    labels: frozenset[Field],
+    batch_size: int,
+    device: torch.device,
+    *,
+    seed: int,
+) -> Pairs:
+    """Batches of batch_size, in this process, from the sets under config.pairs, read in sequence by worker processes.
+
+    The batches come in rounds of as many as the sets hold for all processes together. Round k is an endless, shuffled
+    stream of seed and epoch k, split over processes and workers, of which the round's batches are taken; so any batch is
+    reached by passing over those before it in its round, which are decoded and dropped. The batches depend on the seed, on
+    how many processes and workers there are, and on nothing else. A sample comes about once in a round.
+
+    Raises ValueError where there is no set, or too few shards or samples for every worker of every process;
+    ShardError for a set that lacks a label, or is not complete; FileNotFoundError.
+    """
+    num_processes, num_workers = pytorch_worker_info()[1], max(1, config.num_workers)
+    manifests = {place: _manifest(place) for place in config.pairs}
+    if not manifests:
+        raise ValueError("no source of pairs: name at least one set under pairs")
+    for place, manifest in manifests.items():
+        _check_labels(place, manifest, labels)
+    num_shards = sum(manifest.num_shards for manifest in manifests.values())
+    if num_shards < num_processes * num_workers:
+        raise ValueError(
+            f"pairs need a shard for each of {num_processes} processes x {num_workers} workers, the sets have {num_shards}: "
+            "use a smaller num_workers, or write the sets with fewer samples per shard"
+        )
+    num_samples = sum(manifest.num_samples for manifest in manifests.values())
+    per_round = num_samples // (batch_size * num_processes)
+    if per_round < 1:
+        raise ValueError(
+            f"{num_samples} pairs are fewer than a batch of {batch_size} for each of {num_processes} processes: "
+            "use a smaller batch, or larger sets"
+        )
+    samples = stream(
+        config.pairs,
+        fields=fields_to_read(labels),
+        shuffle_buffer=SHUFFLE_BUFFER,
+        seed=seed,
+        repeat=True,
+        max_bad_samples=config.max_bad_samples,
+    )
+    loader = DataLoader(
+        _Fitted(samples, input, labels),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=True,
+        prefetch_factor=PREFETCH,
+    )
+
+    def batches(first: int) -> Iterator[StoredBatch]:
+        number, passed = divmod(first, per_round)
+        if passed:
+            logger.info("passing over %d batches of pairs, to go on after them", passed)
+        while True:
+            samples.set_epoch(number)
+            for keys, arrays in map(whole, islice(loader, passed, per_round)):
+                yield _stored(arrays, tuple(keys), device)
+            number, passed = number + 1, 0
+
+    return batches
+
+
+def _manifest(place: str) -> Manifest:
+    return fetch_manifest(place)[0] if is_url(place) else read_complete_manifest(Path(place))
+
+
+def _check_labels(place: str, manifest: Manifest, labels: frozenset[Field]) -> None:
+    members = manifest.totals()["members"]
+    have = {EXTENSIONS[extension] for extension in members}
+    for label in sorted(labels):
+        if not have.intersection(fields_to_read([label])[1:]):
+            raise missing_label(label, place=place)
+
+
+class _Fitted(IterableDataset):
+    """What a worker process makes: samples of the stream, as they are kept."""
+
+    def __init__(self, samples: ShardStream, input: InputConfig, labels: frozenset[Field]):
+        self._samples, self._input, self._labels = samples, input, labels
+
+    def __iter__(self) -> Iterator[tuple[str, dict[Field, np.ndarray]] | ShardError]:
+        try:
+            for sample in self._samples:
+                yield f"pairs/{sample['key']}", fit(sample, self._input, self._labels)
+        except ShardError as error:
+            yield error
+
+
+def _stored(arrays: Mapping[Field, Tensor], keys: tuple[str, ...], device: torch.device) -> StoredBatch:
+    arrays = {field: array.to(device, non_blocking=True) for field, array in arrays.items()}
+    count = len(keys)
+    return StoredBatch(
+        images=arrays["image"],
+        identities=torch.full((count,), UNKNOWN, device=device),
+        origins=torch.full((count,), ORIGINS.index("rendered"), device=device),
+        camera_ids=torch.full((count,), -1, device=device),
+        keys=keys,
+        labels={field: array for field, array in arrays.items() if field != "image"},
+    )

@@ -1,0 +1,131 @@
+"""Pairs, live or from shards: any batch can be begun with, and steps alternate as the ratio says."""
+
+from collections import Counter
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_people import People, build_people, error_of
+
+from reid.batch import ORIGINS, UNKNOWN
+from reid.dataset import DataConfig, InputConfig
+from reid.pairs import interleave, live_pairs, pairs_before, shard_pairs
+from shards import ShardError
+from shards.semantics import SURFACE_TO_7
+
+CPU = torch.device("cpu")
+SMALL = InputConfig(height=32, width=16)
+LABELS = frozenset({"iuv", "parts", "texture"})
+PEOPLE = People(origin="rendered", num_shards=4, labels=frozenset({"iuv", "texture"}))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_people(tmp_path_factory.mktemp("pairs") / "a", PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "pattern"),
+    [((3, 1), "rrrp"), ((2, 1), "rrp"), ((1, 1), "rp"), ((1, 2), "rpp"), ((1, 3), "rppp"), ((3, 2), "rrprp")],
+)
+def test_the_ratio_is_kept_evenly(ratio: tuple[int, int], pattern: str):
+    steps = "".join(interleave(ratio, step)[0] for step in range(3 * len(pattern)))
+    assert steps == 3 * pattern
+    assert [pairs_before(ratio, step) for step in range(len(steps))] == [
+        steps[:step].count("p") for step in range(len(steps))
+    ]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_shards_begin_at_any_batch(place: str, num_workers: int):
+    """A round is of 48 // 9 = 5 batches."""
+    config = DataConfig(pairs=(place,), num_workers=num_workers)
+    pairs = shard_pairs(config, SMALL, LABELS, 9, CPU, seed=0)
+    batches = list(islice(pairs(0), 16))
+    again = shard_pairs(config, SMALL, LABELS, 9, CPU, seed=0)
+    for first in (7, 5, 0):
+        for one, other in zip(again(first), batches[first:], strict=False):
+            assert one.keys == other.keys
+            assert torch.equal(one.images, other.images)
+            assert all(torch.equal(one.labels[field], other.labels[field]) for field in LABELS)
+    rounds = [tuple(batch.keys for batch in batches[first : first + 5]) for first in (0, 5, 10)]
+    assert len(set(rounds)) == 3
+    other_seed = next(shard_pairs(config, SMALL, LABELS, 9, CPU, seed=1)(0))
+    assert other_seed.keys != batches[0].keys
+
+
+def test_a_batch_from_shards(place: str):
+    batch = next(shard_pairs(DataConfig(pairs=(place,)), SMALL, LABELS, 9, CPU, seed=0)(0))
+    assert batch.images.shape == (9, 32, 16, 3) and batch.images.dtype == torch.uint8
+    assert batch.identities.tolist() == [UNKNOWN] * 9 and batch.camera_ids.tolist() == [-1] * 9
+    assert {ORIGINS[i] for i in batch.origins} == {"rendered"}
+    for i, key in enumerate(batch.keys):
+        sample = PEOPLE.sample(int(key.removeprefix("pairs/")))
+        np.testing.assert_array_equal(batch.labels["texture"][i], sample.texture)
+        np.testing.assert_array_equal(batch.labels["iuv"][i], sample.iuv[1::2, 1::2])
+        np.testing.assert_array_equal(batch.labels["parts"][i], SURFACE_TO_7[sample.iuv[1::2, 1::2, 0]])
+        half = sample.image.reshape(32, 2, 16, 2, 3).mean((1, 3))
+        assert np.abs(batch.images[i].numpy() - half).mean() < 12  # JPEG, and a wider window
+
+
+def test_processes_read_disjoint_shards(place: str, monkeypatch: pytest.MonkeyPatch):
+    """Of one round: the endless stream of each begins with a pass over its own shards."""
+    keys = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        pairs = shard_pairs(DataConfig(pairs=(place,)), SMALL, frozenset(), 6, CPU, seed=0)
+        keys.append([key for batch in islice(pairs(0), 4) for key in batch.keys])
+    assert set(Counter(keys[0] + keys[1]).values()) == {1} and len(keys[0] + keys[1]) == 48
+
+
+def test_pairs_that_cannot_be_had(place: str):
+    for config, batch_size, message in (
+        (DataConfig(), 4, "no source of pairs: name at least one set under pairs"),
+        (DataConfig(pairs=(place,), num_workers=5), 4, "a shard for each of 1 processes x 5 workers, the sets have 4"),
+        (DataConfig(pairs=(place,)), 49, "48 pairs are fewer than a batch of 49"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            shard_pairs(config, SMALL, LABELS, batch_size, CPU, seed=0)
+    with pytest.raises(ShardError, match=f"field aligned: {place} lacks this label.*python -m generative annotate"):
+        shard_pairs(DataConfig(pairs=(place,)), SMALL, frozenset({"aligned"}), 4, CPU, seed=0)
+
+
+def test_one_sample_without_its_label_is_named(tmp_path):
+    place = build_people(tmp_path / "a", People(origin="rendered", labels=frozenset({"texture"}), unlabelled=(5,)))
+    pairs = shard_pairs(DataConfig(pairs=(place,)), SMALL, frozenset({"texture"}), 12, CPU, seed=0)
+    error = error_of(lambda: islice(pairs(0), 4))
+    assert error.key == "000005" and "Traceback" not in str(error)
+
+
+def live(first: int):
+    """Batches of 3 of twice the size, image and aligned one grey each."""
+    number = first
+    while True:
+        image = torch.full((3, 64, 32, 3), number, dtype=torch.uint8)
+        iuv = torch.arange(64 * 32 * 3).reshape(64, 32, 3).remainder(25).to(torch.uint8).expand(3, 64, 32, 3)
+        yield SimpleNamespace(image=image, aligned=image + 1, iuv=iuv, texture=torch.zeros(3, 256, 256, 3).byte())
+        number += 1
+
+
+def test_live_batches_are_resized_and_begin_anywhere():
+    pairs = live_pairs(live, SMALL, LABELS | {"aligned"}, CPU)
+    for number, batch in zip(range(40, 43), pairs(40), strict=False):
+        assert batch.images.shape == (3, 32, 16, 3) and (batch.images == number).all()
+        assert (batch.labels["aligned"] == number + 1).all() and batch.labels["aligned"].shape == (3, 32, 16, 3)
+        iuv = next(live(0)).iuv[:, 1::2, 1::2]
+        assert torch.equal(batch.labels["iuv"], iuv)
+        np.testing.assert_array_equal(batch.labels["parts"], SURFACE_TO_7[iuv[..., 0].numpy()])
+        assert batch.labels["texture"].shape == (3, 256, 256, 3)
+        assert batch.identities.tolist() == [UNKNOWN] * 3 and len(set(batch.keys)) == 3
+
+
+def test_live_batches_without_a_label_that_is_needed():
+    def bare(first: int):
+        for batch in live(first):
+            yield SimpleNamespace(image=batch.image)
+
+    with pytest.raises(ValueError, match="trained with texture, which the source of pairs does not give"):
+        next(live_pairs(bare, SMALL, frozenset({"texture"}), CPU)(0))
