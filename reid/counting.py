@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.embeddings import JUNK, UNKNOWN_CAMERA, Embeddings
+from reid.embeddings import UNKNOWN_CAMERA, Embeddings
 from reid.kernel import kernel, share_out
 
 
@@ -28,13 +28,12 @@ class Pairs:
 def same_identity(query: Embeddings, gallery: Embeddings) -> tuple[Pairs, Pairs]:
     """Pairs of one identity: matches, and those of one known camera too, which are left out of the query's ranking.
 
-    Without junk, which has no identity.
+    The gallery must be without junk, so that queries of no identity are in no pair.
     """
     order = np.argsort(gallery.identities, kind="stable")
     ordered = gallery.identities[order]
     start = np.searchsorted(ordered, query.identities, side="left")
     num = np.searchsorted(ordered, query.identities, side="right") - start
-    num[query.identities == JUNK] = 0
     rows = np.repeat(np.arange(len(query)), num)
     first = np.cumsum(num) - num
     columns = order[np.arange(len(rows)) + np.repeat(start - first, num)]

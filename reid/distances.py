@@ -48,7 +48,8 @@ def squared_distances(
     block = torch.empty((num_rows, len(right)), device=device)
     for start in range(0, len(left), num_rows):
         rows = left[start : start + num_rows]
-        with _full_precision(), torch.autocast(block.device.type, enabled=False):
+        with _full_precision():
+            # With `out`, autocast leaves it alone.
             torch.mm(rows, right.T, out=block[: len(rows)])
         yield start, block[: len(rows)]
 
@@ -91,7 +92,9 @@ def _with_two_more_columns(embeddings: Embeddings, metric: Metric, device: torch
         norms = vectors.norm(dim=1, keepdim=True)
         if not norms.all():
             row = int(norms[:, 0].argmin())
-            raise ValueError(f"an embedding of zeros has no cosine distance, got {str(embeddings.keys[row])!r} (row {row})")
+            raise ValueError(
+                f"an embedding of zeros has no cosine distance, got {str(embeddings.keys[row])!r} (row {row})"
+            )
         vectors /= norms
     return extended
 

@@ -203,18 +203,26 @@ def query_of(one: Embeddings, num: int) -> Embeddings:
 
 
 @pytest.mark.parametrize("setting", ["ieee", "bf16"])
-def test_distances_are_float32_beside_a_large_common_part(setting: str):
+def test_distances_are_float32_beside_a_large_common_part(monkeypatch: pytest.MonkeyPatch, setting: str):
     """As ImageNet's networks give: all embeddings lie in one corner. Nor does lower precision asked for elsewhere count."""
     query, gallery = random_pair(20, 300, dimensions=64, offset=500.0)
     expected = np.square(query.vectors[:, None].astype(float) - gallery.vectors[None]).sum(-1)
     backend, before = torch.backends.mkldnn.matmul, torch.backends.mkldnn.matmul.fp32_precision
     backend.fp32_precision = setting
+    product, settings_then = torch.mm, []
+
+    def watched(*args, **kwargs):  # not every CPU has products of lower precision
+        settings_then.extend((backend.fp32_precision, torch.backends.cuda.matmul.fp32_precision))
+        return product(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "mm", watched)
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             ((_, found),) = squared_distances(query, gallery, metric="euclidean", max_memory_mib=9, device="cpu")
         assert backend.fp32_precision == setting
     finally:
         backend.fp32_precision = before
+    assert settings_then == ["ieee", "ieee"]
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-6)
 
 
