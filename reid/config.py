@@ -10,11 +10,14 @@ from cattrs.strategies import configure_tagged_union
 
 from reid.augment import AugmentConfig
 from reid.dataset import DataConfig, InputConfig
+from reid.distances import Metric
 from reid.losses import LossConfig
 from reid.models.build import ModelConfig
 from reid.models.global_pool import GlobalPoolConfig
 from reid.optimise import OptimiseConfig
 from reid.sampler import SamplerConfig
+
+Precision = Literal["auto", "no", "fp16", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +30,7 @@ class EvaluateConfig:
     """Epochs from one scoring to the next; the last epoch is always scored. 0: never."""
     flip: bool = False
     """Whether an embedding is the sum of the picture's and its mirror image's, each of length 1."""
-    metric: Literal["euclidean", "cosine"] = "euclidean"
+    metric: Metric = "euclidean"
     """How embeddings are compared."""
     batch_size: int = 256
     """Pictures embedded at once on each device."""
@@ -61,14 +64,14 @@ class TrainConfig:
     """Scoring on the way."""
     seed: int = 0
     """Of all that is drawn: weights, order, augmentation."""
-    precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Mixed precision. auto: what `accelerate launch` was told, else bf16 where the device computes in it."""
     sync_batch_norm: bool = False
     """Batch norm over the batch of all GPUs, in place of each GPU's part of it."""
     compile: bool = False
     """torch.compile: a minute or more at the start, faster steps on GPUs."""
     checkpoint_every: int = 1000
-    """Steps from one checkpoint to the next; one is written after every epoch too, and when the run is interrupted."""
+    """Steps from one checkpoint to the next; one is written at the end, too, and when the run is interrupted."""
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.checkpoint_every < 1:

@@ -49,15 +49,11 @@ class ScoredSet:
     gallery: Pictures
 
 
-def open_scored_sets(config: TrainConfig, accelerator: Accelerator) -> tuple[ScoredSet, ...]:
+def places_to_score(config: TrainConfig) -> tuple[str, ...]:
     """The sets that a run is scored on: those named, else its training sets that have a query and a gallery."""
-    if not config.evaluate.every:
-        return ()
-    if config.evaluate.sets:
-        return tuple(open_scored_set(place, config, accelerator) for place in config.evaluate.sets)
     trained = (*config.data.real, *config.data.rendered)
-    searchable = [place for place in trained if {"query", "gallery"} <= set(Table(place).splits)]
-    return tuple(open_scored_set(place, config, accelerator) for place in searchable)
+    searchable = (place for place in trained if {"query", "gallery"} <= set(Table(place).splits))
+    return config.evaluate.sets or tuple(searchable)
 
 
 def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -> ScoredSet:
@@ -94,17 +90,18 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
     return ScoredSet(name=place.rstrip("/").rpartition("/")[2], table=table, **parts)
 
 
-def score(
-    model: Model,
-    scored: ScoredSet,
-    config: TrainConfig,
-    accelerator: Accelerator,
-    ranking: RankingConfig | None = None,
-) -> Scores:
-    """Scores of a network on a set, the same on every process. ranking: by default by config.evaluate.metric."""
+def score(model: Model, scored: ScoredSet, config: TrainConfig, accelerator: Accelerator) -> Scores:
+    """Scores of a network on a set by config.evaluate.metric, the same on every process."""
+    query, gallery = embed_set(model, scored, config, accelerator)
+    return rank(query, gallery, RankingConfig(metric=config.evaluate.metric), device=accelerator.device)
+
+
+def embed_set(
+    model: Model, scored: ScoredSet, config: TrainConfig, accelerator: Accelerator
+) -> tuple[Embeddings, Embeddings]:
+    """Embeddings of query and gallery, on every process."""
     query, gallery = (embed_pictures(model, part, config, accelerator) for part in (scored.query, scored.gallery))
-    chosen = ranking or RankingConfig(metric=config.evaluate.metric)
-    return rank(query, gallery, config=chosen, device=accelerator.device)
+    return query, gallery
 
 
 def embed_pictures(model: Model, pictures: Pictures, config: TrainConfig, accelerator: Accelerator) -> Embeddings:

@@ -1,14 +1,17 @@
 """Re-rank a gallery by k-reciprocal neighbours (Zhong et al., "Re-ranking person re-identification with k-reciprocal
 encoding", CVPR 2017), with sparse rows in place of the paper's (N, N) matrices."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
 from reid.distances import Metric, check_dimensions, nearest_columns, squared_distances
-from reid.embeddings import Embeddings
+from reid.embeddings import Embeddings, merge_queries
 from reid.kernel import kernel, share_out
+from reid.ranking import RankingConfig, Scores, rank_distances
 
 
 def rerank(
@@ -156,3 +159,14 @@ def _mix_rows(
             # Weights of a row sum to 1, so that the larger ones of two rows sum to 2 - the smaller ones.
             jaccard = np.float32(1) - shared[j] / (np.float32(2) - shared[j])
             distance[i, j] = lambda_ * distance[i, j] ** 2 + (np.float32(1) - lambda_) * jaccard
+
+
+def rank_reranked(
+    query: Embeddings, gallery: Embeddings, config: RankingConfig | None = None, *, device: torch.device | str = "cpu"
+) -> Scores:
+    """`ranking.rank` by the distances that `rerank` gives, without junk, which must not be anybody's neighbour."""
+    config = config or RankingConfig()
+    query = merge_queries(query) if config.multi_query else query
+    query, gallery = query.without_junk(), gallery.without_junk()
+    distance = rerank(query, gallery, metric=config.metric, max_memory_mib=config.max_memory_mib, device=device)
+    return rank_distances(distance, query, gallery, replace(config, multi_query=False))

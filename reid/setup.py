@@ -23,9 +23,9 @@ from reid.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from reid.config import TrainConfig, flat, to_dict
+from reid.config import Precision, TrainConfig, flat, to_dict
 from reid.dataset import TrainSet, open_train_set
-from reid.evaluate import ScoredSet, open_scored_sets, score
+from reid.evaluate import ScoredSet, open_scored_set, places_to_score, score
 from reid.interrupt import Interrupt
 from reid.journal import Journal, open_journal
 from reid.loader import make_loader
@@ -105,7 +105,10 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
     """Open data and network, and find out where to go on; arguments and errors as of `train.train`."""
     if not resume and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: give --resume to go on with the run in it, or another --out")
-    accelerator = start_accelerator(config, out)
+    accelerator = start_accelerator(config.precision, out)
+    if config.sync_batch_norm and accelerator.device.type != "cuda":
+        raise ValueError("sync-batch-norm works on GPUs alone: leave it out")
+    accelerator.wait_for_everyone()  # until all have looked, nobody writes
     train_set = open_train_set(config.data, config.input)
     last = checkpoint_path(out, "last")
     state = State(config=config, class_names=train_set.class_names, num_samples=len(train_set))
@@ -134,30 +137,27 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
         network=network,
         turns=turns,
         batches=open_batches(config, train_set, model, accelerator, pairs),
-        scored=open_scored_sets(config, accelerator),
+        scored=tuple(open_scored_set(place, config, accelerator) for place in places_to_score(config))
+        if config.evaluate.every
+        else (),
         state=state,
     )
     announce(setup)
     return setup
 
 
-def start_accelerator(config: TrainConfig, out: Path) -> Accelerator:
-    """Processes, device, precision and trackers. Raises ValueError for a precision that the device has not."""
-    precision = None if config.precision == "auto" else config.precision
-    if precision is None and "ACCELERATE_MIXED_PRECISION" not in os.environ:
-        precision = "bf16" if computes_in_bf16() else "no"
-    if precision == "fp16" and not torch.cuda.is_available():
+def start_accelerator(precision: Precision = "auto", out: Path | None = None) -> Accelerator:
+    """Processes, device and precision; with `out`, trackers that write there.
+
+    Raises ValueError for a precision that the device has not.
+    """
+    chosen: str | None = precision
+    if precision == "auto":
+        chosen = None if "ACCELERATE_MIXED_PRECISION" in os.environ else "bf16" if computes_in_bf16() else "no"
+    if chosen == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision fp16 needs a GPU: give bf16 or no")
-    trackers = ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
-    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=out)
-    if config.sampler.batch_size % accelerator.num_processes:
-        raise ValueError(
-            f"sampler.batch-size counts all processes and must be a multiple of their number {accelerator.num_processes}, "
-            f"got {config.sampler.batch_size}"
-        )
-    if config.sync_batch_norm and accelerator.device.type != "cuda":
-        raise ValueError("sync-batch-norm works on GPUs alone: leave it out")
-    return accelerator
+    trackers = None if out is None else ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
+    return Accelerator(mixed_precision=chosen, log_with=trackers, project_dir=out)
 
 
 def computes_in_bf16() -> bool:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from reid.distances import Metric
-from reid.embeddings import merge_queries, read_retrieval
-from reid.ranking import RankingConfig, Scores, rank, rank_distances
-from reid.rerank import rerank
+from reid.embeddings import read_retrieval
+from reid.ranking import RankingConfig, Scores, rank
+from reid.rerank import rank_reranked
 from shards.console import write_json, write_text
 
 
@@ -38,15 +38,8 @@ class Score:
         """Returns the exit code."""
         query, gallery = read_retrieval(self.file)
         start = time.perf_counter()
-        config = RankingConfig(metric=self.metric, protocol=self.protocol)
-        if self.multi_query:
-            query = merge_queries(query)
-        if self.rerank:
-            query, gallery = query.without_junk(), gallery.without_junk()
-            distance = rerank(query, gallery, metric=self.metric, device=self.device)
-            scores = rank_distances(distance, query, gallery, config)
-        else:
-            scores = rank(query, gallery, config, device=self.device)
+        config = RankingConfig(metric=self.metric, protocol=self.protocol, multi_query=self.multi_query)
+        scores = (rank_reranked if self.rerank else rank)(query, gallery, config, device=self.device)
         # Of scoring alone: reading depends on the disk.
         result = {**scores.to_dict(), "seconds": time.perf_counter() - start}
         if self.json:
