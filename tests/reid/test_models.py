@@ -147,6 +147,8 @@ def test_pcb_sums_six_cross_entropies_over_stripes():
 
 def test_mgn_has_eight_heads_and_three_triplets():
     model = build(CONFIGS["mgn"], margin=everywhere(0.1)).eval()
+    for branch in model.backbone.branches:
+        nn.init.normal_(branch[1][-1].bn2.bias)  # they start alike
     batch = make_batch()
     whole, halves, thirds = model.backbone(batch.images)
     features = [
@@ -164,8 +166,10 @@ def test_mgn_has_eight_heads_and_three_triplets():
     ]
     losses = model(batch)
     assert losses["identity"].item() == pytest.approx(sum(heads).item() / 8, rel=1e-5)
-    (gradient,) = torch.autograd.grad(losses["triplet"], model.classifiers[0].weight, allow_unused=True)
-    assert gradient is None
+    others = [model.classifiers[0].weight, *(embedding[0].weight for embedding in model.embeddings)]
+    reductions = [reduce.weight for reduce in model.reductions]
+    gradients = torch.autograd.grad(losses["triplet"], reductions + others, allow_unused=True)
+    assert [gradient is None for gradient in gradients] == [False] * 3 + [True] * 6
     assert model.part_features(batch.images).shape == (6, 3, 512)
 
 
