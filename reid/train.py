@@ -6,12 +6,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from reid.batch import Batch
 from reid.checkpoint import State
 from reid.config import TrainConfig
 from reid.interrupt import interruptible
 from reid.optimise import Turn, hold_backbone, set_rates
 from reid.pairs import PairSource
-from reid.setup import set_up
+from reid.setup import Setup, set_up
 
 
 def train(config: TrainConfig, out: Path, *, resume: bool = False, pairs: PairSource | None = None) -> State:
@@ -30,12 +31,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, pairs: PairSo
                 turn = run.turns[state.total_steps % len(run.turns)]
                 rate = set_rates(turn, optimise, epoch + step / num_steps)
                 run.seed(epoch, step)
-                losses = run.network(batch)
-                run.accelerator.backward(objective(losses, turn))
-                if epoch < optimise.head_only_epochs:
-                    hold_backbone(run.model)
-                turn.optimiser.step()
-                turn.optimiser.zero_grad()
+                losses = update(run, turn, batch, is_backbone_held=epoch < optimise.head_only_epochs)
                 state = replace(state, step=step + 1, total_steps=state.total_steps + 1)
                 journal.add(epoch, step, state.total_steps, rate, losses, batch.keys)
                 if state.step == num_steps:
@@ -43,6 +39,17 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, pairs: PairSo
                     state = run.score(state, journal)
                 run.keep(state, journal, interrupt)
     return state
+
+
+def update(run: Setup, turn: Turn, batch: Batch, *, is_backbone_held: bool = False) -> dict[str, Tensor]:
+    """One step: a batch's losses, their gradients, and new weights but for a held backbone's. Returns the losses."""
+    losses = run.network(batch)
+    run.accelerator.backward(objective(losses, turn))
+    if is_backbone_held:
+        hold_backbone(run.model)
+    turn.optimiser.step()
+    turn.optimiser.zero_grad()
+    return losses
 
 
 def objective(losses: Mapping[str, Tensor], turn: Turn) -> Tensor:
