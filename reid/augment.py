@@ -129,7 +129,7 @@ def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters) -> 
     places, kept = _places(crop, flip, erase, input, stored.images.shape[:3])
     pixels = _take(stored.images, places)
     if (parameters.colour != torch.tensor(_SAME_COLOUR)).any():  # on the CPU: nothing waits for the device
-        pixels = change_colour(pixels, stored.images, _to_device(parameters.colour, device))
+        pixels = change_colour(pixels, stored.images, parameters.colour)
     images = normalise(pixels).mul_(kept[:, None])
     labels = dict(stored.labels)
     if "iuv" in labels:
@@ -163,31 +163,24 @@ def mirror_iuv(iuv: Tensor, flip: Tensor) -> Tensor:
 
 
 def change_colour(pixels: Tensor, pictures: Tensor, colour: Tensor) -> Tensor:
-    """pixels (B, H, W, 3) uint8 of pictures (B, h, w, 3) uint8, colour (B, 4) as in `Parameters` -> (B, H, W, 3) float32
-    in 0..255.
+    """pixels (B, H, W, 3) uint8 of pictures (B, h, w, 3) uint8, colour (B, 4) as in `Parameters`, on the CPU
+    -> (B, H, W, 3) float32 in 0..255.
 
     In this order: brightness, contrast about the whole picture's mean grey, saturation, and hue, a turn about grey in the
     plane of I and Q of YIQ. All are affine, so they are one matrix for each picture, and what is beyond the range is cut
     off once, at the end.
     """
-    brightness, contrast, saturation, hue = colour.unbind(1)
-    luma, eye = torch.tensor(LUMA, device=pixels.device), torch.eye(3, device=pixels.device)
-    grey = luma.expand(3, 3)
-    to_yiq = torch.tensor(_RGB_TO_YIQ, device=pixels.device)
-    cos, sin = hue.cos(), hue.sin()
-    zero, one = torch.zeros_like(hue), torch.ones_like(hue)
-    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
+    brightness, contrast, saturation, hue = colour[..., None, None].unbind(1)
+    grey, to_yiq = torch.tensor([LUMA] * 3), torch.tensor(_RGB_TO_YIQ)
+    zero, one, cos, sin = torch.zeros_like(hue), torch.ones_like(hue), hue.cos(), hue.sin()
+    turn = torch.cat([one, zero, zero, zero, cos, -sin, zero, sin, cos], 2).view(-1, 3, 3)
+    saturated = saturation * torch.eye(3) + (1 - saturation) * grey
+    matrix = contrast * brightness * (to_yiq.inverse() @ turn @ to_yiq @ saturated)
+    to_mean = (1 - contrast) * brightness * grey  # grey stays what it is under saturation and hue
+    matrix, to_mean = (_to_device(part.mT.contiguous(), pixels.device) for part in (matrix, to_mean))
     with torch.autocast(pixels.device.type, enabled=False):
-        mean = brightness * (pictures.float().mean((1, 2)) * luma).sum(1)
-        matrix = (
-            to_yiq.inverse()
-            @ turn
-            @ to_yiq
-            @ (eye * saturation[:, None, None] + grey * (1 - saturation)[:, None, None])
-        )
-        matrix = matrix * (contrast * brightness)[:, None, None]
-        shift = ((1 - contrast) * mean)[:, None, None].expand(-1, 1, 3)
-        changed = torch.baddbmm(shift, pixels.float().flatten(1, 2), matrix.mT)
+        shift = pictures.flatten(1, 2).mean(1, keepdim=True, dtype=torch.float32) @ to_mean
+        changed = torch.baddbmm(shift, pixels.flatten(1, 2).float(), matrix)
     return changed.clamp_(0, 255).view(pixels.shape)
 
 

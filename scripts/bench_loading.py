@@ -118,7 +118,7 @@ def measure(train_set: TrainSet, bench: Bench) -> list[Figure]:
     iuv = torch.from_numpy(rng.integers(0, 25, batch.images.shape, dtype=np.uint8)).to(device)
     with_iuv = StoredBatch(**{name: getattr(batch, name) for name in NAMES}, labels={"iuv": iuv})
     jitter = kornia.augmentation.ColorJitter(0.2, 0.2, 0.2, 0.1)
-    colours = draw_parameters(COLOURS, INPUT, BATCH_SIZE, seed=0, step=0).colour.to(device)
+    colours = draw_parameters(COLOURS, INPUT, BATCH_SIZE, seed=0, step=0).colour
     pictures = batch.images.permute(0, 3, 1, 2).float() / 255
     one_by_one = [image.permute(2, 0, 1).contiguous() for image in batch.images.cpu()]
     ways: dict[str, Callable[[], object]] = {

@@ -163,11 +163,12 @@ def test_a_corrupt_sample(tmp_path: Path, caplog: pytest.LogCaptureFixture):
         train_set.read_good(7)
 
 
-def test_the_last_sample_of_a_person_is_followed_by_the_first(tmp_path: Path):
+@pytest.mark.parametrize("index", [6, 8, 9, 11])
+def test_the_only_good_sample_of_a_person_stands_for_all(tmp_path: Path, index: int):
     place = build_people(tmp_path / "a", People(num_shards=1))
-    damage(Path(place), ["000011"])
-    train_set = open_train_set(DataConfig(real=(place,), max_bad_samples=1), SMALL)
-    assert train_set.read_good(11)[0] == 6
+    damage(Path(place), [f"{i:06d}" for i in range(6, 12) if i != 8])
+    train_set = open_train_set(DataConfig(real=(place,), max_bad_samples=5), SMALL)
+    assert train_set.read_good(index)[0] == 8
 
 
 def test_a_person_without_a_good_sample(tmp_path: Path):

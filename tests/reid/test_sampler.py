@@ -34,6 +34,23 @@ def test_every_image_comes_and_nobody_twice_in_a_batch(counts, per_identity, num
             assert most == -(-per_identity // min(per_identity, counts[classes[group[0]]]))
 
 
+def test_who_must_come_in_every_batch_does():
+    """One of 30 groups and 30 of one fill 30 batches of two only if the one is in all of them."""
+    classes = histogram([30] + [1] * 30)
+    rows = epoch_batches(classes, SamplerConfig(batch_size=2, images_per_identity=1), 0, 0)
+    assert rows.shape == (30, 2) and len(set(rows.ravel().tolist())) == 60
+
+
+def test_images_of_an_identity_are_dealt_anew_in_every_epoch():
+    classes, config = histogram([8, 8]), SamplerConfig(batch_size=8, images_per_identity=4)
+    groups = {
+        frozenset(group.tolist())
+        for epoch in range(20)
+        for group in epoch_batches(classes, config, 0, epoch).reshape(-1, 4)
+    }
+    assert len(groups) > 40  # 2 x 70 are possible, 80 are dealt
+
+
 def test_equal_identities_come_equally_often():
     rows = epoch_batches(histogram([12] * 10), SamplerConfig(batch_size=20, images_per_identity=4), 0, 0)
     assert rows.shape == (6, 20)
