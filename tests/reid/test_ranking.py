@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reid.counting import count_with_torch, hide, ranks_of, same_identity
@@ -105,7 +105,7 @@ def assert_scores(found: Scores, expected: dict) -> None:
 
 
 @given(sets)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_scores_equal_loops(pair):
     query, gallery = pair
     expected = slow_scores(query, gallery) if (gallery.identities != -1).any() else {"per_query": []}
@@ -234,7 +234,7 @@ def test_distances_of_whole_numbers_are_exact():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_both_ways_of_counting_agree(seed: int, num_queries: int, num_gallery: int):
     """The GPU's way runs here on the CPU."""
     rng = np.random.default_rng(seed)
@@ -271,7 +271,7 @@ def test_many_queries_are_as_one_after_another():
 
 
 @given(sets, st.sampled_from(["euclidean", "cosine"]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nearest_equal_loops(pair, metric):
     query, gallery = pair
     if metric == "cosine":
