@@ -7,7 +7,7 @@ from functools import cached_property
 from reid.augment import augment, draw_parameters
 from reid.batch import Batch, StoredBatch
 from reid.config import TrainConfig
-from reid.dataset import TrainSet
+from reid.dataset import Samples
 from reid.loader import Loader
 from reid.pairs import Pairs, interleave
 from reid.sampler import epoch_batches, slice_of_process
@@ -18,7 +18,7 @@ class Batches:
     """What one process of a run is given: its slice of every batch. Together they are given the same, however many."""
 
     config: TrainConfig
-    train_set: TrainSet
+    train_set: Samples
     loader: Loader
     """Of `train_set`."""
     pairs: Pairs | None

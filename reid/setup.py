@@ -24,7 +24,7 @@ from reid.checkpoint import (
     save_checkpoint,
 )
 from reid.config import Precision, TrainConfig, flat, to_dict
-from reid.dataset import TrainSet, open_train_set
+from reid.dataset import Samples, open_train_set
 from reid.evaluate import ScoredSet, open_scored_set, places_to_score, score
 from reid.interrupt import Interrupt
 from reid.journal import Journal, open_journal
@@ -182,7 +182,7 @@ def wrap(model: Model, config: TrainConfig, accelerator: Accelerator) -> tuple[n
 
 
 def open_batches(
-    config: TrainConfig, train_set: TrainSet, model: Model, accelerator: Accelerator, pairs: PairSource | None
+    config: TrainConfig, train_set: Samples, model: Model, accelerator: Accelerator, pairs: PairSource | None
 ) -> Batches:
     """The batches of this process. Raises ValueError for pairs that the model has no use for."""
     wants_pairs = pairs is not None or bool(config.data.pairs)
@@ -205,7 +205,7 @@ def open_batches(
     return Batches(
         config=config,
         train_set=train_set,
-        loader=make_loader(train_set, config.data, accelerator.device),
+        loader=make_loader(train_set.with_labels(model.labels), config.data, accelerator.device),
         pairs=pairs,
         process=accelerator.process_index,
         num_processes=accelerator.num_processes,

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 
 from reid.augment import AugmentConfig, augment, change_colour, draw_parameters
 from reid.batch import MEAN, STD, StoredBatch
-from reid.dataset import DataConfig, InputConfig, TrainSet, open_train_set
+from reid.dataset import DataConfig, InputConfig, Samples, open_train_set
 from reid.loader import Loader, MemoryLoader, WorkerLoader
 from shards import Meta, Sample
 from shards.codec import EncodedSample, encode_sample
@@ -84,7 +84,7 @@ class Bench:
         return 0
 
 
-def write_set(folder: Path, num: int) -> TrainSet:
+def write_set(folder: Path, num: int) -> Samples:
     """Smooth, noisy pictures of 16 each of num / 16 people."""
     entry = write_shard(folder / shard_name("bench", 0), make_samples(num), index=0)
     config = {"images": num}
@@ -107,7 +107,7 @@ def make_samples(num: int) -> Iterator[EncodedSample]:
         yield encode_sample(Sample(key=f"{i:08d}", image=pictures[i % NUM_DIFFERENT], meta=meta))
 
 
-def measure(train_set: TrainSet, bench: Bench) -> list[Figure]:
+def measure(train_set: Samples, bench: Bench) -> list[Figure]:
     """All in turns, the first round left out."""
     device = torch.device(bench.device)
     rows = np.arange(len(train_set) // BATCH_SIZE * BATCH_SIZE).reshape(-1, BATCH_SIZE)
