@@ -151,9 +151,11 @@ def start_accelerator(precision: Precision = "auto", out: Path | None = None) ->
 
     Raises ValueError for a precision that the device has not.
     """
-    chosen: str | None = precision
+    chosen: str = precision
     if precision == "auto":
-        chosen = None if "ACCELERATE_MIXED_PRECISION" in os.environ else "bf16" if computes_in_bf16() else "no"
+        # `accelerate launch` says "no" where nobody said anything, so that is no wish.
+        asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        chosen = asked if asked != "no" else "bf16" if computes_in_bf16() else "no"
     if chosen == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision fp16 needs a GPU: give bf16 or no")
     trackers = None if out is None else ["tensorboard", *(["wandb"] if is_wandb_available() else [])]

@@ -245,6 +245,28 @@ def test_the_benchmark_of_packing_measures_itself_and_its_peers(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def measure_reid(*only: str) -> list[dict]:
+    """Figures of `scripts/bench_reid.py` at sizes that show no speed."""
+    command = [sys.executable, ROOT / "scripts" / "bench_reid.py", "--small", "--rounds", "1", "--steps", "1", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    result = subprocess.run([*command, "--only", *only], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["results"]
+
+
+def test_the_benchmark_of_reid_measures_itself_and_its_peers():
+    figures = measure_reid("ranking", "reranking", "loading")
+    # At these sizes scoring takes no memory that could be told from none.
+    assert [one["name"] for one in figures if not one["low"] > 0 and "memory beyond" not in one["name"]] == []
+    assert len([one for one in figures if one["name"].startswith("peer")]) == 4
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_training_measures_a_plain_loop_too():
+    names = [figure["name"] for figure in measure_reid("training") if figure["low"] > 0]
+    assert names[0].startswith("training resnet18") and any(name.startswith("peer: plain loop") for name in names)
+
+
 def test_demo_makes_what_it_names(demo: Path):
     out = demo / "out" / "demo"
     assert {path.name for path in out.iterdir()} == {
