@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 import tyro
 
 from reid.config import TrainConfig
-from reid.presets import PRESETS
+from reid.presets import PRESETS, describe
 from reid.train import train
 from shards.console import write_json, write_text
 
@@ -40,5 +40,17 @@ class Train:
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
         """With the settings of the preset that the arguments begin with, where they do."""
-        preset = arguments[0] if arguments and arguments[0] in PRESETS else "baseline"
-        return cls(preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[preset]())
+        return cls(preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[_preset(arguments) or "baseline"]())
+
+    @classmethod
+    def description(cls, arguments: Sequence[str]) -> str:
+        """What `--help` says: of the preset that the arguments begin with, or of all."""
+        chosen = _preset(arguments)
+        if chosen is not None:
+            return describe(chosen)
+        lines = [f"{preset}: {describe(preset).splitlines()[0]}" for preset in PRESETS]
+        return "\n\n".join([cls.__doc__ or "", *lines])
+
+
+def _preset(arguments: Sequence[str]) -> str | None:
+    return arguments[0] if arguments and arguments[0] in PRESETS else None
