@@ -24,7 +24,10 @@ HEIGHT, WIDTH = 32, 16
 
 
 class TinyModel(Model):
-    """Convolution, group norm, dropout, 16-d embedding; takes pairs, from which it learns to be short."""
+    """Convolution, group norm, dropout, 16-d embedding; takes pairs, from which it learns to be short.
+
+    As batch norm does it keeps a mean of what a process saw last, which it uses in evaluation only.
+    """
 
     takes_pairs = True
 
@@ -34,6 +37,7 @@ class TinyModel(Model):
         self.backbone.provenance = "random initialisation"
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(8, 16))
         self.classifier = nn.Linear(16, num_classes)
+        self.register_buffer("mean", torch.zeros(16))
         self._losses = losses
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -47,7 +51,11 @@ class TinyModel(Model):
         return self.backbone(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        return self.head(self.feature_map(images).mean(dim=(2, 3)))
+        embeddings = self.head(self.feature_map(images).mean(dim=(2, 3)))
+        if self.training:
+            self.mean.copy_(embeddings.detach().mean(dim=0))
+            return embeddings
+        return embeddings - self.mean
 
 
 def build_tiny(config: object, num_classes: int, *, losses: LossConfig, pretrained: bool) -> TinyModel:
