@@ -91,11 +91,11 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Ten
         with safetensors.safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["lookalike"])
         tensors = load_file(path)
+        number, version = about.pop("format"), about.pop("version")
     except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no checkpoint of lookalike, or it is damaged: {error}") from error
-    if about.pop("format") != _FORMAT:
-        raise ValueError(f"{path} was written by lookalike {about['version']}, whose format this version does not read")
-    about.pop("version")
+    if number != _FORMAT or about.keys() != State.__dataclass_fields__.keys():
+        raise ValueError(f"{path} was written by lookalike {version}, whose format this version does not read")
     config = from_dict(about.pop("config"), where=str(path))
     state = State(config=config, class_names=tuple(about.pop("class_names")), **about)
     return state, _under(_MODEL, tensors), _under(_OPTIMISER, tensors)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from reid.augment import prepare
 from reid.config import TrainConfig
+from reid.counting import same_identity
 from reid.dataset import choose_samples
 from reid.embeddings import JUNK as JUNK_CODE
 from reid.embeddings import Embeddings
@@ -44,6 +45,7 @@ class ScoredSet:
     """A set to search in."""
 
     name: str
+    """The place that it was opened at: two sets may have folders of one name."""
     table: Table
     query: Pictures
     gallery: Pictures
@@ -59,7 +61,7 @@ def places_to_score(config: TrainConfig) -> tuple[str, ...]:
 def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -> ScoredSet:
     """Open a set with query and gallery. place: a folder of shards, or a URL.
 
-    Raises ShardError where it has no query, no gallery, or a picture of them without identity.
+    Raises ShardError where it has no query, no gallery, a picture of them without identity, or nobody to be found.
     """
     table = Table(place)
     wanted = np.isin(table.splits, ("query", "gallery"))
@@ -87,7 +89,18 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
             num_mine=num_mine,
             loader=make_loader(choose_samples(table, rows[mine], config.input), config.data, accelerator.device),
         )
-    return ScoredSet(name=place.rstrip("/").rpartition("/")[2], table=table, **parts)
+    if not len(same_identity(*(_unseen(part) for part in parts.values()))[0].rows):
+        raise ShardError(
+            f"{place} has no query whose person is in the gallery under another camera: nothing can be found"
+        )
+    return ScoredSet(name=place.rstrip("/"), table=table, **parts)
+
+
+def _unseen(pictures: Pictures) -> Embeddings:
+    """Embeddings of one number, which is nought, without junk."""
+    vectors = np.zeros((len(pictures.rows), 1), np.float32)
+    about = {"identities": pictures.identities, "camera_ids": pictures.camera_ids, "keys": pictures.keys}
+    return Embeddings(vectors=vectors, **about).without_junk()
 
 
 def score(model: Model, scored: ScoredSet, config: TrainConfig, accelerator: Accelerator) -> Scores:
@@ -121,7 +134,8 @@ def embed_pictures(model: Model, pictures: Pictures, config: TrainConfig, accele
 def embed(model: Model, loader: Loader, num: int, config: TrainConfig, accelerator: Accelerator) -> Tensor:
     """Embeddings (num, D) float32 on the device, of the first `num` samples of a loader, as config.evaluate says."""
     steps = -(-num // config.evaluate.batch_size)
-    rows = np.minimum(np.arange(steps * config.evaluate.batch_size), num - 1).reshape(steps, -1)
+    size = -(-num // steps)  # all batches alike; the last is filled up with the last sample
+    rows = np.minimum(np.arange(steps * size), num - 1).reshape(steps, size)
     vectors = []
     for stored in loader.batches(rows):
         images = prepare(stored.images, config.input)

@@ -40,8 +40,8 @@ class OptimiseConfig:
     """Epochs."""
     gamma: float = 0.1
     """Factor at a milestone."""
-    head_only_epochs: float = 0
-    """Epochs at the start in which the layers with pretrained weights stay as they are."""
+    head_only_epochs: int = 0
+    """Epochs at the start in which the layers with pretrained weights stay as they are, batch norm's statistics too."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

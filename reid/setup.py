@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import is_wandb_available
+from accelerate.utils import broadcast, is_wandb_available
 from torch import nn
 
 from reid.batches import Batches
@@ -72,6 +72,8 @@ class Setup:
         if not self.scored or not every or (state.epoch % every and not is_last):
             return state
         journal.flush()
+        for buffer in self.model.buffers():  # each process has seen other pictures: the first one's are kept
+            broadcast(buffer)
         self.model.eval()
         scores = {one.name: score(self.model, one, self.config, self.accelerator).to_dict() for one in self.scored}
         self.model.train()
@@ -91,14 +93,23 @@ class Setup:
         if not (is_stopped or is_end or state.total_steps % self.config.checkpoint_every == 0):
             return
         journal.flush()  # which refuses losses that are no numbers, before a good checkpoint is replaced
+        self._check_weights(state)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = replace(state, scaler=None if scaler is None else scaler.state_dict())
             path = checkpoint_path(self.folder, "last")
             save_checkpoint(path, self.model, state, state_tensors(self.turns, self.model))
         if is_stopped and not is_end:
-            logger.warning("stopped at epoch %d, step %d: --resume goes on from there", state.epoch, state.step)
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"stopped at epoch {state.epoch}, step {state.step}: --resume goes on from there")
+
+    def _check_weights(self, state: State) -> None:
+        """A loss may be a number and its gradient none. Raises ValueError where that got into the weights."""
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(
+                    f"{name} is no number after epoch {state.epoch}, step {state.step}, though the losses are. The last good "
+                    "checkpoint is kept. A lower learning rate or precision no usually helps"
+                )
 
 
 def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | None) -> Setup:
@@ -113,7 +124,9 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
     last = checkpoint_path(out, "last")
     state = State(config=config, class_names=train_set.class_names, num_samples=len(train_set))
     weights = optimiser = None
-    if resume and last.is_file():
+    if resume and not last.is_file():
+        logger.warning("%s holds no checkpoint to go on from: the run starts at the beginning", out)
+    elif resume:
         found, weights, optimiser = read_checkpoint(last)
         check_same_run(found, state)
         state = found
@@ -127,7 +140,7 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
     network, turns = wrap(model, config, accelerator)
     if optimiser is not None:
         load_state_tensors(turns, model, optimiser)
-        if accelerator.scaler is not None:
+        if accelerator.scaler is not None and state.scaler is not None:
             accelerator.scaler.load_state_dict(dict(state.scaler))
     setup = Setup(
         config=config,
@@ -201,8 +214,6 @@ def open_batches(
             size,
             accelerator.device,
             seed=config.seed,
-            rank=accelerator.process_index,
-            num_processes=accelerator.num_processes,
         )
     return Batches(
         config=config,
@@ -217,6 +228,7 @@ def open_batches(
 def announce(setup: Setup) -> None:
     """Write `config.json` into the run's folder, open the trackers, and say what is trained on what, from what."""
     config, accelerator, state = setup.config, setup.accelerator, setup.state
+    num_steps = len(setup.batches.kinds)  # before anything is written: batches that cannot be made are refused here
     settings = {
         name: value if isinstance(value, (int, float, str, bool)) else json.dumps(value)
         for name, value in flat(config).items()
@@ -229,12 +241,15 @@ def announce(setup: Setup) -> None:
     with atomic_file(setup.folder / "config.json") as file:
         file.write(json.dumps(to_dict(config), indent=1).encode())
     logger.warning(
-        "%s from %s: %s samples of %s identities, %s steps an epoch, %d process(es) on %s, precision %s; scored on %s",
+        "%s from %s, epoch %d, step %d: %s samples of %s identities, %s steps an epoch, %d process(es) on %s, "
+        "precision %s; scored on %s",
         type(setup.model).__name__,
         state.provenance,
+        state.epoch,
+        state.step,
         f"{state.num_samples:,}",
         f"{len(state.class_names):,}",
-        f"{len(setup.batches.kinds):,}",
+        f"{num_steps:,}",
         accelerator.num_processes,
         accelerator.device,
         accelerator.mixed_precision,

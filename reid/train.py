@@ -43,6 +43,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, pairs: PairSo
 
 def update(run: Setup, turn: Turn, batch: Batch, *, is_backbone_held: bool = False) -> dict[str, Tensor]:
     """One step: a batch's losses, their gradients, and new weights but for a held backbone's. Returns the losses."""
+    run.model.backbone.train(not is_backbone_held)
     losses = run.network(batch)
     run.accelerator.backward(objective(losses, turn))
     if is_backbone_held:

@@ -35,7 +35,6 @@ class ProgressReport(Protocol):
         """note: a few words or figures on how it goes, shown beside the rate."""
 
 
-
 def main(command: Callable[[], int | None]) -> NoReturn:
     """Run a command line and exit with its code: what it returns (None is 0), 2 for an error, 130 when interrupted.
 
@@ -46,8 +45,8 @@ def main(command: Callable[[], int | None]) -> NoReturn:
     try:
         code = command() or 0
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _tell("interrupted: what was finished is whole; run the same command again to go on")
+    except KeyboardInterrupt as interrupt:
+        _tell(str(interrupt) or "interrupted: what was finished is whole; run the same command again to go on")
         code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit

@@ -8,6 +8,7 @@ import numpy as np
 import tyro
 
 from reid.checkpoint import Which, load_run
+from reid.config import Precision
 from reid.dataset import choose_samples
 from reid.embeddings import UNKNOWN_CAMERA, Embeddings, write_embeddings
 from reid.evaluate import embed
@@ -34,13 +35,16 @@ class Embed:
     """Processes, or threads, that decode."""
     checkpoint: Which | None = None
     """By default the best, where there is one."""
+    precision: Precision | None = None
+    """By default as the run was trained: auto, no, fp16 or bf16."""
     json: bool = False
     """Write JSON to stdout."""
 
     def run(self) -> int:
         """Returns the exit code."""
-        accelerator = start_accelerator()
-        run = load_run(self.folder, self.checkpoint, device=accelerator.device)
+        run = load_run(self.folder, self.checkpoint)
+        accelerator = start_accelerator(self.precision or run.config.precision)
+        model = run.model.to(accelerator.device)
         input, device = run.config.input, accelerator.device
         if is_url(self.data) or (Path(self.data) / MANIFEST).is_file():
             table = Table(self.data)
@@ -53,7 +57,7 @@ class Embed:
             keys = np.array([str(path.relative_to(self.data)) for path in paths])
             names = splits = np.full(len(keys), "")
             camera_ids = np.full(len(keys), UNKNOWN_CAMERA)
-        vectors = embed(run.model, loader, len(keys), run.config, accelerator).cpu().numpy()
+        vectors = embed(model, loader, len(keys), run.config, accelerator).cpu().numpy()
         _, codes = np.unique(names, return_inverse=True)
         embeddings = Embeddings(vectors=vectors, identities=codes, camera_ids=camera_ids, keys=keys)
         write_embeddings(self.out, embeddings, names.tolist(), splits=splits.tolist())

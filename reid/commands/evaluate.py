@@ -9,6 +9,7 @@ import tyro
 
 from reid.checkpoint import Which, load_run
 from reid.commands.score import format_scores
+from reid.config import Precision
 from reid.evaluate import embed_set, open_scored_set, places_to_score
 from reid.ranking import RankingConfig, Scores, rank
 from reid.rerank import rank_reranked
@@ -32,13 +33,16 @@ class Evaluate:
     """Make one query of all images of an identity and camera, by the mean of their embeddings."""
     checkpoint: Which | None = None
     """By default the best, where there is one."""
+    precision: Precision | None = None
+    """By default as the run was trained: auto, no, fp16 or bf16."""
     json: bool = False
     """Write JSON to stdout; scores are 0..1."""
 
     def run(self) -> int:
         """Returns the exit code."""
-        accelerator = start_accelerator()
-        run = load_run(self.folder, self.checkpoint, device=accelerator.device)
+        run = load_run(self.folder, self.checkpoint)
+        accelerator = start_accelerator(self.precision or run.config.precision)
+        model = run.model.to(accelerator.device)
         places = self.data or places_to_score(run.config)
         if not places:
             raise ValueError(f"{self.folder} was scored on nothing: name a set with query and gallery, --data FOLDER")
@@ -47,7 +51,7 @@ class Evaluate:
         scored: dict[str, tuple[Scores, dict[str, Any]]] = {}
         for place in places:
             start = time.perf_counter()
-            found = embed_set(run.model, open_scored_set(place, run.config, accelerator), run.config, accelerator)
+            found = embed_set(model, open_scored_set(place, run.config, accelerator), run.config, accelerator)
             scores = (rank_reranked if self.rerank else rank)(*found, config, device=accelerator.device)
             scored[place] = scores, {**scores.to_dict(), "seconds": time.perf_counter() - start}
         if accelerator.is_main_process:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tyro
+from accelerate import PartialState
 
 from reid.config import TrainConfig
 from reid.presets import PRESETS, describe
@@ -30,6 +31,8 @@ class Train:
     def run(self) -> int:
         """Returns the exit code."""
         state = train(self.config, self.out, resume=self.resume)
+        if not PartialState().is_main_process:
+            return 0
         if self.json:
             write_json({"out": str(self.out), "steps": state.total_steps, "best_mean_ap": state.best_mean_ap})
         else:
@@ -39,7 +42,7 @@ class Train:
 
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
-        """With the settings of the preset that the arguments begin with, where they do."""
+        """With the settings of the preset that the arguments begin with. Raises ValueError where they begin otherwise."""
         return cls(preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[_preset(arguments) or "baseline"]())
 
     @classmethod
@@ -53,4 +56,9 @@ class Train:
 
 
 def _preset(arguments: Sequence[str]) -> str | None:
-    return arguments[0] if arguments and arguments[0] in PRESETS else None
+    """The preset that the arguments begin with; None where nothing, or help, is asked for."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return None
+    if arguments[0] not in PRESETS:
+        raise ValueError(f"the first argument must be a preset, {', '.join(PRESETS)}; got {arguments[0]}")
+    return arguments[0]
