@@ -97,8 +97,9 @@ def page(folder: Path, place: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def found(folder: Path, place: str) -> Found:
+    AcceleratorState._reset_state(reset_partial_state=True)
     return find(load_run(folder), place, start_accelerator("no"))
 
 
