@@ -43,6 +43,8 @@ class Search:
         out = self.out or self.folder / "search.png"
         if out.suffix.lower() not in FORMATS:
             raise ValueError(f"a drawing is a .png or .jpg file, got --out {out}")
+        if not self.query:
+            raise ValueError("a search goes by at least one picture of a person, got none: search RUN QUERY.jpg")
         if missing := [path for path in self.query if not path.is_file()]:
             raise FileNotFoundError(f"a query is a picture of a person, found no file {missing[0]}")
         accelerator = start_accelerator()

@@ -60,14 +60,14 @@ def part_similarity(model: Model, images: Tensor) -> Tensor:
     """Cosine similarity of the features of each two parts (Huang et al. 2020, sec. IV-E, fig. 9).
 
     images (B, 3, H, W) normalised -> (B, P, P) float32, from the top of the body down. The features are the model's
-    `part_features`, or where it knows none, the largest values in stripes of its feature map: NUM_STRIPES of them, which
-    overlap by a row where they do not divide its height, and never more than it has rows.
+    `part_features`, or where it knows none, the largest values in stripes of its feature map: NUM_STRIPES of them, some a
+    row higher than others where they do not divide its height, and never more than it has rows.
     """
     parts = model.part_features(images)
     if parts is None:
         maps = model.feature_map(images)
-        stripes = (min(NUM_STRIPES, maps.shape[2]), 1)
-        parts = functional.adaptive_max_pool2d(maps, stripes)[..., 0].transpose(1, 2)
+        stripes = maps.tensor_split(min(NUM_STRIPES, maps.shape[2]), dim=2)
+        parts = torch.stack([stripe.amax(dim=(2, 3)) for stripe in stripes], dim=1)
     parts = functional.normalize(parts.float(), dim=2)
     return parts @ parts.mT
 

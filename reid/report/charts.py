@@ -175,6 +175,9 @@ def _labels(values: Sequence[float], low: float, high: float, *, percent: bool =
 def _label(value: float, *, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:.3g}%"
+    if 0 < abs(value) < 1e-3:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
