@@ -85,14 +85,13 @@ def take(way: Iterator[float], steps: int, device: torch.device) -> tuple[float,
 
 def own_steps(run: Setup) -> Iterator[float]:
     """Steps as the trainer takes them; gives the seconds in which each batch was being asked for."""
-    for epoch in itertools.count():
-        batches = run.batches.epoch(epoch)
-        for _ in run.batches.kinds:
-            start = time.perf_counter()
-            _, batch = next(batches)
-            waited = time.perf_counter() - start
-            update(run, run.turns[0], batch)
-            yield waited
+    batches = run.batches.since(0)
+    while True:
+        start = time.perf_counter()
+        _, _, batch = next(batches)
+        waited = time.perf_counter() - start
+        update(run, run.turns[0], batch)
+        yield waited
 
 
 def plain_steps(samples: Samples, network: str, device: torch.device) -> Iterator[float]:
