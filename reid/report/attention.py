@@ -86,4 +86,5 @@ def part_matrix(found: Found) -> Matrix:
         (name, tuple(colour_cell(value, low, 1.0, text=f"{value:.2f}") for value in values))
         for name, values in zip(names, mean, strict=True)
     )
-    return Matrix(title="Similarity of parts", corner="part", columns=names, rows=rows)
+    name = "stripe" if type(found.run.model).part_features is Model.part_features else "part"
+    return Matrix(title=f"Similarity of {name}s", corner=name, columns=names, rows=rows)

@@ -59,7 +59,7 @@ def set_sizes(found: Found) -> tuple[tuple[str, int], ...]:
     cameras = np.concatenate((found.query.camera_ids, found.gallery.camera_ids))
     return (
         ("query pictures", len(query)),
-        ("people in the query", len(people)),
+        ("query people", len(people)),
         ("gallery pictures", len(gallery)),
         ("distractors", int((~np.isin(gallery, people) & (gallery != JUNK)).sum())),
         ("junk, left out", int((gallery == JUNK).sum())),

@@ -245,7 +245,7 @@ def test_sizes_count_nobodies(tmp_path: Path, folder: Path):
     sizes = dict(set_sizes(found))
     assert sizes == {
         "query pictures": 6,
-        "people in the query": 2,
+        "query people": 2,
         "gallery pictures": 12,
         "distractors": 0,
         "junk, left out": 0,
@@ -319,6 +319,7 @@ def test_part_matrix_is_the_mean_over_all_pictures(found: Found):
     ]
     mean = torch.cat([part_similarity(found.run.model, image) for image in every]).mean(0)
     matrix = part_matrix(found)
+    assert (matrix.title, matrix.corner) == ("Similarity of stripes", "stripe")
     assert matrix.columns == ("1", "2", "3", "4")  # the map of a picture of 64 pixels has no more rows
     for (_, cells), values in zip(matrix.rows, mean.tolist(), strict=True):
         assert [float(cell.text) for cell in cells] == pytest.approx(values, abs=0.006)
