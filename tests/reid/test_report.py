@@ -43,6 +43,7 @@ from reid.sampler import SamplerConfig
 from reid.setup import start_accelerator
 from reid.train import train
 from shards.console import main
+from shards.table import Table
 
 PEOPLE = People(num_identities=10, num_cameras=3, height=64, width=32)
 """Five people to train on, five to search for in three cameras: 15 queries, 30 pictures in the gallery."""
@@ -237,6 +238,16 @@ def test_rank_lists_equal_a_slow_ranking(noisy: Found):
         else:
             assert shown.first_match is None
     assert 0 < num_far < 15
+
+
+def test_pictures_are_those_that_are_named(noisy: Found, place: str):
+    table = Table(place)
+    row_of = {str(key): row for row, key in enumerate(table.keys)}
+    for shown in rank_lists(noisy, [0, 14]):
+        for picture in (shown.query, *shown.found):
+            key = re.search(r"\d{6}", picture.alt).group()
+            wanted = draw(table[row_of[key]].image, picture.height, alt="", label="")
+            np.testing.assert_array_equal(decoded(picture), decoded(wanted), picture.alt)
 
 
 def test_sizes_count_nobodies(tmp_path: Path, folder: Path):
