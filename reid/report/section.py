@@ -104,4 +104,4 @@ def _camera_matrix(title: str, field: str, scores: Mapping[tuple[int, int], Pair
 
     cameras = sorted({camera for pair in scores for camera in pair})
     rows = tuple((str(q), tuple(cell((q, g)) for g in cameras)) for q in cameras if any(q == a for a, _ in scores))
-    return Matrix(title=title, corner="query \\ gallery", columns=tuple(map(str, cameras)), rows=rows)
+    return Matrix(title=title, corner="query", columns=tuple(map(str, cameras)), rows=rows)
