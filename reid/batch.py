@@ -56,6 +56,9 @@ class Batch:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 as (B, 3, H, W) float32 in channels-last memory, with MEAN and STD taken out."""
-    mean = torch.tensor(MEAN, device=images.device).mul_(255)
-    scale = torch.tensor(STD, device=images.device).mul_(255).reciprocal_()
-    return ((images.float() - mean) * scale).permute(0, 3, 1, 2)
+    # Row by row: a CPU takes ten times as long where the innermost axis has three numbers.
+    width = images.shape[2]
+    mean = torch.tensor(MEAN, device=images.device).mul_(255).repeat(width)
+    scale = torch.tensor(STD, device=images.device).mul_(255).reciprocal_().repeat(width)
+    rows = images.flatten(2).float().sub_(mean).mul_(scale)
+    return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)

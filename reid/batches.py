@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 
 import numpy as np
 
 from reid.augment import augment, draw_parameters
 from reid.batch import Batch, StoredBatch
 from reid.config import TrainConfig
-from reid.dataset import TrainSet
+from reid.dataset import Samples
 from reid.loader import Loader
 from reid.pairs import Pairs, interleave
 from reid.sampler import epoch_batches, slice_of_process
@@ -21,7 +20,7 @@ class Batches:
     """What one process of a run is given: its slice of every batch. Together they are given the same, however many."""
 
     config: TrainConfig
-    train_set: TrainSet
+    train_set: Samples
     loader: Loader
     """Of `train_set`."""
     pairs: Pairs | None
@@ -37,31 +36,36 @@ class Batches:
         if self.pairs is None:
             return ("reid",) * num_reid
         kinds: list[str] = []
-        for step in count():
-            kind = interleave(self.config.data.pairs_ratio, step)
-            if kind == "reid" and kinds.count("reid") == num_reid:
-                return tuple(kinds)
-            kinds.append(kind)
+        while num_reid >= 0:
+            kinds.append(interleave(self.config.data.pairs_ratio, len(kinds)))
+            num_reid -= kinds[-1] == "reid"
+        return tuple(kinds[:-1])
+
+    def since(self, epoch: int, step: int = 0) -> Iterator[tuple[int, int, Batch]]:
+        """Epoch, step in it, and batch, from there to the end of the run."""
+        source = None
+        for now in range(epoch, self.config.optimise.epochs):
+            first = step if now == epoch else 0
+            num_pairs = self.kinds[:first].count("pairs")
+            labelled = self.loader.batches(self._rows(now)[first - num_pairs :])
+            if self.pairs is not None and source is None:
+                source = self.pairs(now * self.kinds.count("pairs") + num_pairs)
+            for number in range(first, len(self.kinds)):
+                kind = self.kinds[number]
+                stored = next(source if kind == "pairs" else labelled)
+                yield now, number, self._augmented(stored, kind, now * len(self.kinds) + number)
 
     @cached_property
     def _first_rows(self) -> np.ndarray:
         """This process's samples in the steps of the first epoch; every epoch has as many. Made once, for it warns."""
-        return self._rows(0)
+        return self._rows_of(0)
 
     def _rows(self, epoch: int) -> np.ndarray:
+        return self._rows_of(epoch) if epoch else self._first_rows
+
+    def _rows_of(self, epoch: int) -> np.ndarray:
         rows = epoch_batches(self.train_set.classes, self.config.sampler, self.config.seed, epoch)
         return slice_of_process(rows, self.process, self.num_processes)
-
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Batch]]:
-        """Steps of an epoch from number `first` on, and their batches."""
-        done = {kind: self.kinds[:first].count(kind) for kind in ("reid", "pairs")}
-        rows = self._rows(epoch) if epoch else self._first_rows
-        sources = {"reid": self.loader.batches(rows[done["reid"] :])}
-        if self.pairs is not None:
-            sources["pairs"] = self.pairs(epoch * self.kinds.count("pairs") + done["pairs"])
-        for step in range(first, len(self.kinds)):
-            kind = self.kinds[step]
-            yield step, self._augmented(next(sources[kind]), kind, epoch * len(self.kinds) + step)
 
     def _augmented(self, stored: StoredBatch, kind: str, step: int) -> Batch:
         config = self.config

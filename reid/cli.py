@@ -28,7 +28,15 @@ def cli() -> int:
     config = (tyro.conf.AvoidSubcommands,)
     if name in COMMANDS:
         kind, default = command(name, arguments[1:])
-        return tyro.cli(kind, args=arguments[1:], default=default, prog=f"python -m reid {name}", config=config).run()
+        about = kind.description(arguments[1:]) if hasattr(kind, "description") else None
+        return tyro.cli(
+            kind,
+            args=arguments[1:],
+            default=default,
+            prog=f"python -m reid {name}",
+            description=about,
+            config=config,
+        ).run()
     kinds = []
     for one in COMMANDS:
         kind, default = command(one, ())

@@ -66,7 +66,7 @@ class TrainConfig:
     seed: int = 0
     """Of all that is drawn: weights, order, augmentation."""
     precision: Precision = "auto"
-    """Mixed precision. auto: what `accelerate launch` was told, else bf16 where the device computes in it."""
+    """Mixed precision. auto: fp16 or bf16 as `accelerate launch` was told, else bf16 where the device computes in it."""
     sync_batch_norm: bool = False
     """Batch norm over the batch of all GPUs, in place of each GPU's part of it."""
     compile: bool = False

@@ -3,10 +3,12 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+import tyro
 from torch.nn import functional
 
 from reid.batch import ORIGINS
@@ -42,7 +44,7 @@ class DataConfig:
     """A training set that takes no more than this, decoded, is kept in memory, in every process."""
     num_workers: int = 2
     """Threads that decode into memory, or processes that decode batch by batch."""
-    max_bad_samples: int = 0
+    max_bad_samples: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
     """Samples that do not decode and may be skipped, in every process, each with a warning."""
 
     def __post_init__(self) -> None:
@@ -89,7 +91,7 @@ class InputConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TrainSet:
+class Samples:
     """N samples of known people, from any number of sets. Can be sent to worker processes."""
 
     tables: tuple[Table, ...]
@@ -120,6 +122,12 @@ class TrainSet:
     def shapes(self) -> dict[Field, tuple[int, ...]]:
         """Shape of every array that `read` gives."""
         return array_shapes(self.input, self.labels)
+
+    def with_labels(self, labels: frozenset[Field]) -> Self:
+        """The same samples, read with these fields too. Raises ShardError, naming the set, for a sample that lacks one."""
+        for number, table in enumerate(self.tables):
+            _check_labels(table, self.index_in[self.table_of == number], labels)
+        return replace(self, labels=labels)
 
     def read(self, index: int) -> dict[Field, np.ndarray]:
         """Sample `index`: "image" and the labels asked for, uint8, resized as `batch.StoredBatch` says.
@@ -160,13 +168,13 @@ class TrainSet:
         logger.warning("skipped bad sample %d of at most %d: %s", num_bad, self.max_bad_samples, error)
 
 
-def open_train_set(config: DataConfig, input: InputConfig, labels: frozenset[Field] = frozenset()) -> TrainSet:
+def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
     """The samples of `config`'s sets that show somebody known and are of the split "train", or of no split in sets that
     have none.
 
     Identities are strings that are unique across data sets; the same string in two sets is the same class. Raises
-    ValueError where there is no set, or one without identities, without samples to train on or without a field of
-    `labels`; FileNotFoundError; and ShardError for a set that is not complete, not right, or of a newer schema.
+    ValueError where there is no set, or one without identities or without samples to train on; FileNotFoundError; and
+    ShardError for a set that is not complete, not right, or of a newer schema.
     """
     places = [(origin, place) for origin in ORIGINS for place in getattr(config, origin)]
     if not places:
@@ -175,7 +183,6 @@ def open_train_set(config: DataConfig, input: InputConfig, labels: frozenset[Fie
     chosen = [_samples_to_train_on(table, place) for table, (_, place) in zip(tables, places, strict=True)]
     for table, indices, (origin, place) in zip(tables, chosen, places, strict=True):
         _warn_of_origins(table.origins[indices], origin, place)
-        _check_labels(table, indices, place, labels)
     identities = np.concatenate([table.identities[indices] for table, indices in zip(tables, chosen, strict=True)])
     class_names, classes = np.unique(identities, return_inverse=True)
     counts = [len(indices) for indices in chosen]
@@ -184,7 +191,7 @@ def open_train_set(config: DataConfig, input: InputConfig, labels: frozenset[Fie
         for table, indices, (_, place) in zip(tables, chosen, places, strict=True)
         for i in indices
     ]
-    return TrainSet(
+    return Samples(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), counts),
         index_in=np.concatenate(chosen),
@@ -194,15 +201,15 @@ def open_train_set(config: DataConfig, input: InputConfig, labels: frozenset[Fie
         camera_ids=np.concatenate([table.camera_ids[indices] for table, indices in zip(tables, chosen, strict=True)]),
         class_names=tuple(class_names.tolist()),
         input=input,
-        labels=labels,
+        labels=frozenset(),
         max_bad_samples=config.max_bad_samples,
         bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
     )
 
 
-def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> TrainSet:
+def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> Samples:
     """Samples `rows` (N,) int64 of one set, whoever they show, to be embedded: all are of class 0."""
-    return TrainSet(
+    return Samples(
         tables=(table,),
         table_of=np.zeros(len(rows), np.int64),
         index_in=rows,
@@ -238,7 +245,7 @@ def _warn_of_origins(origins: np.ndarray, trusted_as: str, place: str) -> None:
         logger.warning("%s holds samples of origin %s; they are trusted as %s", place, ", ".join(others), trusted_as)
 
 
-def _check_labels(table: Table, indices: np.ndarray, place: str, labels: Iterable[Field]) -> None:
+def _check_labels(table: Table, indices: np.ndarray, labels: Iterable[Field]) -> None:
     members = table.manifest.totals()["members"]
     for label in sorted(labels):
         extensions = [extension for extension, field in EXTENSIONS.items() if field in _SOURCES.get(label, (label,))]
@@ -246,7 +253,7 @@ def _check_labels(table: Table, indices: np.ndarray, place: str, labels: Iterabl
             continue
         for i in indices:
             if not table.read_members(int(i), extensions):
-                raise missing_label(label, key=str(table.keys[i]), place=place)
+                raise missing_label(label, key=str(table.keys[i]), place=str(table.folder))
 
 
 def missing_label(label: Field, *, key: str | None = None, place: str | None = None) -> ShardError:

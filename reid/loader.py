@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from reid.batch import StoredBatch
-from reid.dataset import DataConfig, TrainSet
+from reid.dataset import DataConfig, Samples
 from shards.console import progress_bar
 from shards.errors import ShardError
 from shards.schema import Field
@@ -40,7 +40,7 @@ class Loader(Protocol):
         """
 
 
-def make_loader(train_set: TrainSet, config: DataConfig, device: torch.device) -> Loader:
+def make_loader(train_set: Samples, config: DataConfig, device: torch.device) -> Loader:
     """A loader of `train_set` for `device`: with all of it in memory, on a GPU if there is room, where it fits into
     config.memory_gib, else with config.num_workers processes that decode."""
     num_bytes = len(train_set) * sum(math.prod(shape) for shape in train_set.shapes().values())
@@ -57,7 +57,7 @@ def make_loader(train_set: TrainSet, config: DataConfig, device: torch.device) -
 class MemoryLoader:
     """All samples decoded once, batches by indexing."""
 
-    def __init__(self, train_set: TrainSet, device: torch.device, storage: torch.device, num_threads: int):
+    def __init__(self, train_set: Samples, device: torch.device, storage: torch.device, num_threads: int):
         """storage: where the decoded set lies, the device itself or the CPU."""
         self._train_set, self._device, self._storage = train_set, device, storage
         self._arrays, read = _decode_all(train_set, storage, max(1, num_threads))
@@ -75,11 +75,11 @@ class MemoryLoader:
 class WorkerLoader:
     """Worker processes that decode batch by batch, ahead of the training; 0 decodes here. They live as long as it does."""
 
-    def __init__(self, train_set: TrainSet, device: torch.device, num_workers: int):
+    def __init__(self, train_set: Samples, device: torch.device, num_workers: int):
         self._device, self._about = device, _About(train_set, device)
         self._rows = _Rows()
         self._loader = DataLoader(
-            _Samples(train_set),
+            _Decoded(train_set),
             batch_sampler=self._rows,
             num_workers=num_workers,
             collate_fn=collate,
@@ -98,7 +98,7 @@ class WorkerLoader:
 class _About:
     """What is known of samples without decoding them, on the device."""
 
-    def __init__(self, train_set: TrainSet, device: torch.device):
+    def __init__(self, train_set: Samples, device: torch.device):
         self._keys, self._device = train_set.keys, device
         self._columns = torch.from_numpy(np.stack([train_set.classes, train_set.origins, train_set.camera_ids]))
         self._columns = self._columns.to(device)
@@ -123,7 +123,7 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _decode_all(train_set: TrainSet, storage: torch.device, num_threads: int) -> tuple[dict[Field, Tensor], np.ndarray]:
+def _decode_all(train_set: Samples, storage: torch.device, num_threads: int) -> tuple[dict[Field, Tensor], np.ndarray]:
     """Field -> (N, ...) uint8 on `storage`, and (N,) int64, the samples read: others for bad ones."""
     size = len(train_set)
     arrays = {
@@ -149,8 +149,8 @@ def _decode_all(train_set: TrainSet, storage: torch.device, num_threads: int) ->
     return arrays, read
 
 
-class _Samples(Dataset):
-    def __init__(self, train_set: TrainSet):
+class _Decoded(Dataset):
+    def __init__(self, train_set: Samples):
         self._train_set = train_set
 
     def __getitem__(self, index: int) -> tuple[int, dict[Field, np.ndarray]] | ShardError:

@@ -3,7 +3,9 @@
 What a paper leaves open is filled in with the usual choice, and its line says so.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from reid.augment import AugmentConfig
 from reid.config import EvaluateConfig, TrainConfig
@@ -22,7 +24,7 @@ _FLIP_ONLY = AugmentConfig(pad=0, flip=0.5, erase=0.0)
 
 
 def baseline() -> TrainConfig:
-    """SAN's and DSA-reID's baseline: ResNet-50, identity and triplet loss (DSA sec. 4.2, table 3 "RE+LS"; SAN eq. 2).
+    """SAN's and DSA-reID's baseline: ResNet-50, identity and triplet loss (DSA sec. 4.2, table 3 "RE+LS"; SAN sec. 3.2).
 
     P x K = 16 x 4, margin 0.3, smoothing 0.1, Adam with warm-up to 8e-4, halved every 40 of 320 epochs.
     """
@@ -222,8 +224,8 @@ def _pose_transfer(
 PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "baseline": baseline,
     "gp-r50": global_pool,
-    "gp-mobilenetv2": lambda: global_pool("mobilenetv2"),
-    "gp-densenet121": lambda: global_pool("densenet121"),
+    "gp-mobilenetv2": partial(global_pool, "mobilenetv2"),
+    "gp-densenet121": partial(global_pool, "densenet121"),
     "gp-osnet": global_pool_osnet,
     "pcb": pcb,
     "mgn": mgn,
@@ -233,3 +235,9 @@ PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "laptop": laptop,
 }
 """Name on the command line -> the configuration."""
+
+
+def describe(preset: str) -> str:
+    """What a preset stands for, and where its settings are from."""
+    function = PRESETS[preset]
+    return inspect.getdoc(function.func if isinstance(function, partial) else function) or ""

@@ -24,7 +24,7 @@ from reid.checkpoint import (
     save_checkpoint,
 )
 from reid.config import Precision, TrainConfig, flat, to_dict
-from reid.dataset import TrainSet, open_train_set
+from reid.dataset import Samples, open_train_set
 from reid.evaluate import ScoredSet, open_scored_set, places_to_score, score
 from reid.interrupt import Interrupt
 from reid.journal import Journal, open_journal
@@ -164,9 +164,11 @@ def start_accelerator(precision: Precision = "auto", out: Path | None = None) ->
 
     Raises ValueError for a precision that the device has not.
     """
-    chosen: str | None = precision
+    chosen: str = precision
     if precision == "auto":
-        chosen = None if "ACCELERATE_MIXED_PRECISION" in os.environ else "bf16" if computes_in_bf16() else "no"
+        # `accelerate launch` says "no" where nobody said anything, so that is no wish.
+        asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        chosen = asked if asked != "no" else "bf16" if computes_in_bf16() else "no"
     if chosen == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision fp16 needs a GPU: give bf16 or no")
     trackers = None if out is None else ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
@@ -195,7 +197,7 @@ def wrap(model: Model, config: TrainConfig, accelerator: Accelerator) -> tuple[n
 
 
 def open_batches(
-    config: TrainConfig, train_set: TrainSet, model: Model, accelerator: Accelerator, pairs: PairSource | None
+    config: TrainConfig, train_set: Samples, model: Model, accelerator: Accelerator, pairs: PairSource | None
 ) -> Batches:
     """The batches of this process. Raises ValueError for pairs that the model has no use for."""
     wants_pairs = pairs is not None or bool(config.data.pairs)
@@ -216,7 +218,7 @@ def open_batches(
     return Batches(
         config=config,
         train_set=train_set,
-        loader=make_loader(train_set, config.data, accelerator.device),
+        loader=make_loader(train_set.with_labels(model.labels), config.data, accelerator.device),
         pairs=pairs,
         process=accelerator.process_index,
         num_processes=accelerator.num_processes,

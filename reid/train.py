@@ -26,24 +26,23 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, pairs: PairSo
     run = set_up(config, out, resume=resume, pairs=pairs)
     state, optimise, num_steps = run.state, config.optimise, len(run.batches.kinds)
     with run.open_journal() as journal, interruptible() as interrupt:
-        for epoch in range(state.epoch, optimise.epochs):
-            for step, batch in run.batches.epoch(epoch, first=state.step):
-                turn = run.turns[state.total_steps % len(run.turns)]
-                rate = set_rates(turn, optimise, epoch + step / num_steps)
-                run.seed(epoch, step)
-                losses = update(run, turn, batch, is_backbone_held=epoch < optimise.head_only_epochs)
-                state = replace(state, step=step + 1, total_steps=state.total_steps + 1)
-                journal.add(epoch, step, state.total_steps, rate, losses, batch.keys)
-                if state.step == num_steps:
-                    state = replace(state, epoch=epoch + 1, step=0)
-                    state = run.score(state, journal)
-                run.keep(state, journal, interrupt)
+        for epoch, step, batch in run.batches.since(state.epoch, state.step):
+            turn = run.turns[state.total_steps % len(run.turns)]
+            rate = set_rates(turn, optimise, epoch + step / num_steps)
+            run.seed(epoch, step)
+            losses = update(run, turn, batch, is_backbone_held=epoch < optimise.head_only_epochs)
+            state = replace(state, step=step + 1, total_steps=state.total_steps + 1)
+            journal.add(epoch, step, state.total_steps, rate, losses, batch.keys)
+            if state.step == num_steps:
+                state = run.score(replace(state, epoch=epoch + 1, step=0), journal)
+            run.keep(state, journal, interrupt)
     return state
 
 
 def update(run: Setup, turn: Turn, batch: Batch, *, is_backbone_held: bool = False) -> dict[str, Tensor]:
     """One step: a batch's losses, their gradients, and new weights but for a held backbone's. Returns the losses."""
-    run.model.backbone.train(not is_backbone_held)
+    if run.model.backbone.training == is_backbone_held:
+        run.model.backbone.train(not is_backbone_held)
     losses = run.network(batch)
     run.accelerator.backward(objective(losses, turn))
     if is_backbone_held:

@@ -1,39 +1,35 @@
-"""How fast pictures reach a network: decoding, batches from memory and from worker processes, and augmentation.
-
-    python scripts/bench_loading.py [--json] [--images 1024] [--rounds 7] [--device cpu]
+"""The part of `bench_reid.py` on the way of pictures to a network: decoding, batches from memory and from worker processes,
+augmentation.
 
 Pictures are 128 x 64 JPEGs, resized to 256 x 128; batches are of 64. The peers do the same with pad-crop, flip,
 normalisation and erasing: torchvision's transforms (v2) on one decoded picture after another, and for the colours kornia's
 ColorJitter on the batch. All take turns in every round, so that ratios hold on a machine that does other work too.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import kornia.augmentation
 import numpy as np
 import torch
-import tyro
-from bench_figures import Figure, hardware
+from bench_figures import Figure
 from PIL import Image
 from torchvision.transforms import v2
 
 from reid.augment import AugmentConfig, augment, change_colour, draw_parameters
 from reid.batch import MEAN, STD, StoredBatch
-from reid.dataset import DataConfig, InputConfig, TrainSet, open_train_set
+from reid.dataset import DataConfig, InputConfig, Samples, open_train_set
 from reid.loader import Loader, MemoryLoader, WorkerLoader
 from shards import Meta, Sample
 from shards.codec import EncodedSample, encode_sample
-from shards.console import main, write_json, write_text
 from shards.manifest import MANIFEST, Manifest, shard_name
 from shards.writer import write_shard
 
 BATCH_SIZE = 64
 NUM_DIFFERENT = 48
+NUM_WORKERS = 2
 INPUT = InputConfig()
 AUGMENT = AugmentConfig()
 COLOURS = AugmentConfig(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
@@ -49,42 +45,15 @@ PEER = v2.Compose(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """Measure the way of pictures from shards to a network."""
-
-    images: int = 1024
-    """Of the training set."""
-    rounds: int = 7
-    """Rounds that count."""
-    device: str = "cpu"
-    """Where batches go and are augmented."""
-    num_workers: int = 2
-    """Decoding threads, or processes."""
-    json: bool = False
-    """Write JSON to stdout."""
-
-    def __post_init__(self) -> None:
-        if self.images < BATCH_SIZE or self.rounds < 1:
-            raise ValueError(f"needs images >= {BATCH_SIZE} and rounds >= 1, got {self.images} and {self.rounds}")
-
-    def run(self) -> int:
-        """Returns the exit code."""
-        before = hardware()
-        with tempfile.TemporaryDirectory() as folder:
-            figures = measure(write_set(Path(folder), self.images), self)
-        if self.json:
-            results = [asdict(figure) for figure in figures]
-            write_json(
-                {"hardware": before, "load_after": os.getloadavg()[0], "config": asdict(self), "results": results}
-            )
-        else:
-            write_text("\n".join([*(f"{key}: {value}" for key, value in before.items()), f"config: {asdict(self)}\n"]))
-            write_text("\n".join(figure.line() for figure in figures))
-        return 0
+def loading(num_images: int, *, rounds: int, device: str) -> list[Figure]:
+    """Decoding, batches and augmentation, to a device."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(Path(folder), num_images)
+        train_set = open_train_set(DataConfig(real=(folder,)), INPUT)
+        return measure(train_set, rounds=rounds, device=torch.device(device))
 
 
-def write_set(folder: Path, num: int) -> TrainSet:
+def write_shards(folder: Path, num: int) -> None:
     """Smooth, noisy pictures of 16 each of num / 16 people."""
     entry = write_shard(folder / shard_name("bench", 0), make_samples(num), index=0)
     config = {"images": num}
@@ -92,7 +61,6 @@ def write_set(folder: Path, num: int) -> TrainSet:
         name="bench", num_shards=1, config=config, licences=("CC0-1.0",), complete=True, shards=(entry,)
     )
     (folder / MANIFEST).write_text(manifest.to_json())
-    return open_train_set(DataConfig(real=(str(folder),)), INPUT)
 
 
 def make_samples(num: int) -> Iterator[EncodedSample]:
@@ -107,12 +75,11 @@ def make_samples(num: int) -> Iterator[EncodedSample]:
         yield encode_sample(Sample(key=f"{i:08d}", image=pictures[i % NUM_DIFFERENT], meta=meta))
 
 
-def measure(train_set: TrainSet, bench: Bench) -> list[Figure]:
+def measure(train_set: Samples, *, rounds: int, device: torch.device) -> list[Figure]:
     """All in turns, the first round left out."""
-    device = torch.device(bench.device)
     rows = np.arange(len(train_set) // BATCH_SIZE * BATCH_SIZE).reshape(-1, BATCH_SIZE)
-    memory = MemoryLoader(train_set, device, device, bench.num_workers)
-    workers = WorkerLoader(train_set, device, bench.num_workers)
+    memory = MemoryLoader(train_set, device, device, NUM_WORKERS)
+    workers = WorkerLoader(train_set, device, NUM_WORKERS)
     batch = next(memory.batches(rows))
     rng = np.random.default_rng(0)
     iuv = torch.from_numpy(rng.integers(0, 25, batch.images.shape, dtype=np.uint8)).to(device)
@@ -133,7 +100,7 @@ def measure(train_set: TrainSet, bench: Bench) -> list[Figure]:
         "kornia": lambda: jitter(pictures),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(bench.rounds + 1):
+    for number in range(rounds + 1):
         for name, way in ways.items():
             wait(device)
             start = time.perf_counter()
@@ -185,12 +152,3 @@ def augmented(batch: StoredBatch, config: AugmentConfig) -> torch.Tensor:
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def cli() -> int:
-    """Parse the command line and measure; returns the exit code."""
-    return tyro.cli(Bench, description=__doc__).run()
-
-
-if __name__ == "__main__":
-    main(cli)

@@ -1,6 +1,4 @@
-"""How fast a gallery of Market-1501's size is scored, and how fast queries are re-ranked, beside straightforward numpy.
-
-    OMP_NUM_THREADS=2 python scripts/bench_ranking.py [--json] [--rounds 5] [--threads 2]
+"""The part of `bench_reid.py` on scoring: a gallery of Market-1501's size, and re-ranking, beside straightforward numpy.
 
 Embeddings are random, 2048 numbers each, clustered by identity: 3,368 queries and 15,913 gallery images of 750 identities
 and distractors, six cameras; for re-ranking 1,000 and 5,000. The peers are those that many evaluation codes hold: sort
@@ -8,68 +6,22 @@ the whole row of every query and look where matches stand; and the matrices of Z
 compute their distances with one matrix product in float32 and have as many threads. All take turns in every round.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import tyro
-from bench_figures import Figure, hardware
+from bench_figures import Figure
 
 from reid.embeddings import Embeddings
 from reid.ranking import rank, rank_distances
 from reid.rerank import rerank
-from shards.console import main, write_json, write_text
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """Measure ranking and re-ranking."""
-
-    queries: int = 3368
-    """To be ranked."""
-    gallery: int = 15913
-    """Images they are compared with."""
-    rerank_queries: int = 1000
-    """To be re-ranked."""
-    rerank_gallery: int = 5000
-    """Images they are compared with."""
-    dimensions: int = 2048
-    """Of the embeddings."""
-    rounds: int = 5
-    """Rounds that count."""
-    threads: int = 2
-    """Of torch and of the kernels; numpy's are set by OMP_NUM_THREADS and its like."""
-    json: bool = False
-    """Write JSON to stdout."""
-
-    def __post_init__(self) -> None:
-        if min(self.queries, self.gallery, self.rerank_queries, self.rerank_gallery) < 50 or self.rounds < 1:
-            raise ValueError("needs at least 50 images of each kind and rounds >= 1")
-
-    def run(self) -> int:
-        """Returns the exit code, 0 whether targets are met or not."""
-        torch.set_num_threads(self.threads)
-        before = {**hardware(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "unset")}
-        figures = ranking(self) + reranking(self)
-        after, config = os.getloadavg()[0], asdict(self)
-        if self.json:
-            results = [asdict(figure) for figure in figures]
-            write_json({"hardware": before, "load_after": after, "config": config, "results": results})
-        else:
-            write_text("\n".join([*(f"{key}: {value}" for key, value in before.items()), f"load after: {after:.2f}"]))
-            write_text(f"config: {config}\n")
-            write_text("\n".join(figure.line() for figure in figures))
-        return 0
-
-
-def ranking(config: Bench) -> list[Figure]:
-    """A gallery of Market-1501's size."""
-    query, gallery = make_sets(config.queries, config.gallery, config.dimensions)
+def ranking(num_query: int, num_gallery: int, dimensions: int, *, rounds: int) -> list[Figure]:
+    """Scores of embeddings, and of distances."""
+    query, gallery = make_sets(num_query, num_gallery, dimensions)
     distance = plain_distances(query, gallery)
     expected = rank_by_sorting(distance, query, gallery)
     # Among so many, some distances are equal in float32 and sorted in any order by the peer.
@@ -83,7 +35,7 @@ def ranking(config: Bench) -> list[Figure]:
             "peer product": lambda: plain_distances(query, gallery),
             "peer ranking": lambda: rank_by_sorting(distance, query, gallery),
         },
-        config.rounds,
+        rounds,
     )
     peer = [a + b for a, b in zip(times["peer product"], times["peer ranking"], strict=True)]
     return [
@@ -97,14 +49,14 @@ def ranking(config: Bench) -> list[Figure]:
     ]
 
 
-def reranking(config: Bench) -> list[Figure]:
+def reranking(num_query: int, num_gallery: int, dimensions: int, *, rounds: int) -> list[Figure]:
     """k-reciprocal re-ranking, distances and all."""
-    query, gallery = make_sets(config.rerank_queries, config.rerank_gallery, config.dimensions)
+    query, gallery = make_sets(num_query, num_gallery, dimensions)
     difference = np.abs(rerank(query, gallery) - rerank_with_matrices(query, gallery)).max()
     assert difference < 1e-4, difference
     extra_bytes = peak_bytes(lambda: rerank(query, gallery))
     ways = {"own": lambda: rerank(query, gallery), "peer": lambda: rerank_with_matrices(query, gallery)}
-    times = in_turns(ways, config.rounds)
+    times = in_turns(ways, rounds)
     return [
         Figure.of("re-ranking, matrix product and all", "s", times["own"], more_is_better=False),
         Figure.of("  memory beyond the embeddings", "GB", [extra_bytes / 1e9], more_is_better=False),
@@ -211,12 +163,3 @@ def peak_bytes(function: Callable[[], object]) -> int:
 
 def _status_bytes(name: str) -> int:
     return 1024 * int(re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
-
-
-def cli() -> int:
-    """Parse the command line and measure; returns the exit code."""
-    return tyro.cli(Bench, description=__doc__).run()
-
-
-if __name__ == "__main__":
-    main(cli)

@@ -121,7 +121,9 @@ def test_importing_writes_nothing_and_calls_nobody(package: str, tmp_path: Path)
     caches, cwd = tmp_path / "caches", tmp_path / "cwd"
     caches.mkdir()
     cwd.mkdir()
-    places = {"HOME": caches, "NUMBA_CACHE_DIR": caches / "numba", "MPLCONFIGDIR": caches, "XDG_CACHE_HOME": caches}
+    # Temporary files too: libraries try whether they can write there, and torch makes a folder for compiled graphs.
+    places = {name: caches for name in ("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TMPDIR")}
+    places["NUMBA_CACHE_DIR"] = caches / "numba"
     result = python(
         "-c", WATCH, json.dumps(modules(package)), str(caches), cwd=cwd, **{k: str(v) for k, v in places.items()}
     )

@@ -194,9 +194,9 @@ def test_readme_names_every_file():
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall("`(.+?)`", row)]
     folders = tuple(name for name in named if name.endswith("/"))
-    assert {"tests/"} <= {*folders} <= {"tests/", "generative/", "reid/"}  # other folders are named file by file
+    assert {"tests/"} <= {*folders} <= {"tests/", "generative/"}  # other folders are named file by file
     listed = sorted(name for name in named if name not in folders)
-    own = ("shards/", "synth/", "scripts/", ".ci/", *folders)
+    own = ("shards/", "synth/", "reid/", "scripts/", ".ci/", *folders)
     assert listed == sorted(name for name in checkout_files() if name.startswith(own) and not name.startswith(folders))
 
 
@@ -243,6 +243,28 @@ def test_the_benchmark_of_packing_measures_itself_and_its_peers(tmp_path: Path):
     ratio = rates["pack, one core, listing apart"] / rates["peer: tarfile"]
     assert results["pack over tarfile"] == pytest.approx(ratio)
     assert list(tmp_path.iterdir()) == []
+
+
+def measure_reid(*only: str) -> list[dict]:
+    """Figures of `scripts/bench_reid.py` at sizes that show no speed."""
+    command = [sys.executable, ROOT / "scripts" / "bench_reid.py", "--small", "--rounds", "1", "--steps", "1", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    result = subprocess.run([*command, "--only", *only], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["results"]
+
+
+def test_the_benchmark_of_reid_measures_itself_and_its_peers():
+    figures = measure_reid("ranking", "reranking", "loading")
+    # At these sizes scoring takes no memory that could be told from none.
+    assert [one["name"] for one in figures if not one["low"] > 0 and "memory beyond" not in one["name"]] == []
+    assert len([one for one in figures if one["name"].startswith("peer")]) == 4
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_training_measures_a_plain_loop_too():
+    names = [figure["name"] for figure in measure_reid("training") if figure["low"] > 0]
+    assert names[0].startswith("training resnet18") and any(name.startswith("peer: plain loop") for name in names)
 
 
 def test_demo_makes_what_it_names(demo: Path):

@@ -9,7 +9,7 @@ import tyro
 from accelerate import PartialState
 
 from reid.config import TrainConfig
-from reid.presets import PRESETS
+from reid.presets import PRESETS, describe
 from reid.train import train
 from shards.console import write_json, write_text
 
@@ -43,7 +43,22 @@ class Train:
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
         """With the settings of the preset that the arguments begin with. Raises ValueError where they begin otherwise."""
-        preset = arguments[0] if arguments and arguments[0] not in ("-h", "--help") else "baseline"
-        if preset not in PRESETS:
-            raise ValueError(f"the first argument must be a preset, {', '.join(PRESETS)}; got {preset}")
-        return cls(preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[preset]())
+        return cls(preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[_preset(arguments) or "baseline"]())
+
+    @classmethod
+    def description(cls, arguments: Sequence[str]) -> str:
+        """What `--help` says: of the preset that the arguments begin with, or of all."""
+        chosen = _preset(arguments)
+        if chosen is not None:
+            return describe(chosen)
+        lines = [f"{preset}: {describe(preset).splitlines()[0]}" for preset in PRESETS]
+        return "\n\n".join([cls.__doc__ or "", *lines])
+
+
+def _preset(arguments: Sequence[str]) -> str | None:
+    """The preset that the arguments begin with; None where nothing, or help, is asked for."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return None
+    if arguments[0] not in PRESETS:
+        raise ValueError(f"the first argument must be a preset, {', '.join(PRESETS)}; got {arguments[0]}")
+    return arguments[0]

@@ -27,7 +27,7 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         if self.weights == "imagenet" and self.name == "osnet":
             raise ValueError(
-                "torchvision has no ImageNet weights of osnet: give its authors' file, --backbone.weights FILE.pth"
+                "torchvision has no ImageNet weights of osnet: give its authors' file, --model.backbone.weights FILE.pth"
             )
         if not (self.weights in ("auto", "imagenet", "none") or self.weights.endswith((".pth", ".safetensors"))):
             raise ValueError(

@@ -27,7 +27,7 @@ class MgnConfig:
 
     def __post_init__(self) -> None:
         if not self.backbone.name.startswith("resnet"):
-            raise ValueError(f"MGN branches inside a ResNet: --backbone.name resnet50, got {self.backbone.name}")
+            raise ValueError(f"MGN branches inside a ResNet: --model.backbone.name resnet50, got {self.backbone.name}")
         if self.embedding_dim < 1:
             raise ValueError(f"embedding_dim must be >= 1, got {self.embedding_dim}")
 

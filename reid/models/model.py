@@ -1,7 +1,6 @@
 """What a method is to the trainer: a model with `losses(batch)` and `embed(images)`."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,9 +13,9 @@ class Model(nn.Module, ABC):
 
     backbone: nn.Module
     """The layers that came with pretrained weights; they have a learning rate of their own."""
-    labels: ClassVar[frozenset[Field]] = frozenset()
-    """Fields that `losses` reads from `Batch.labels`; the data loader decodes these."""
-    takes_pairs: ClassVar[bool] = False
+    labels: frozenset[Field] = frozenset()
+    """Fields that `losses` reads from `Batch.labels`, as the model is configured; the data loader decodes these."""
+    takes_pairs: bool = False
     """Whether `losses` knows what to do with a batch of rendered pairs, whose identities are unknown."""
 
     @abstractmethod

@@ -38,7 +38,9 @@ def load_imagenet(backbone: nn.Module, name: str, *, required: bool) -> None:
         return
     reason = f"{urlsplit(url).hostname} cannot be reached, and {path} is not there"
     if required:
-        raise ValueError(f"no ImageNet weights: {reason}. Copy the file there, or give it: --backbone.weights FILE.pth")
+        raise ValueError(
+            f"no ImageNet weights: {reason}. Copy the file there, or give it: --model.backbone.weights FILE.pth"
+        )
     backbone.provenance = f"random initialisation ({reason})"
 
 

@@ -142,7 +142,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_without_network_auto_says_random_and_imagenet_is_an_error(offline: Path):
     backbone = build_backbone(BackboneConfig(name="resnet18"), pretrained=True)
     assert backbone.provenance.startswith("random initialisation (download.pytorch.org cannot be reached")
-    with pytest.raises(ValueError, match=r"no ImageNet weights: download.pytorch.org .* --backbone.weights FILE.pth"):
+    with pytest.raises(
+        ValueError, match=r"no ImageNet weights: download.pytorch.org .* --model.backbone.weights FILE.pth"
+    ):
         build_backbone(BackboneConfig(name="resnet18", weights="imagenet"), pretrained=True)
 
 

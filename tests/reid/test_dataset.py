@@ -58,7 +58,7 @@ def test_a_sample_is_read_resized_with_its_labels(tmp_path: Path, size: tuple[in
     people = People(labels=frozenset({"iuv", "texture", "aligned", "parts"}), num_shards=1)
     labels = frozenset({"iuv", "texture", "aligned", "parts"})
     config = DataConfig(real=(build_people(tmp_path / "a", people),))
-    train_set = open_train_set(config, InputConfig(height=size[0], width=size[1]), labels)
+    train_set = open_train_set(config, InputConfig(height=size[0], width=size[1])).with_labels(labels)
     arrays = pickle.loads(pickle.dumps(train_set)).read(5)
     assert {field: array.shape for field, array in arrays.items()} == train_set.shapes()
     assert all(array.dtype == np.uint8 for array in arrays.values())
@@ -90,9 +90,8 @@ def test_an_equal_size_is_not_touched():
 
 def test_parts_follow_from_iuv(tmp_path: Path):
     people = People(labels=frozenset({"iuv"}))
-    train_set = open_train_set(
-        DataConfig(real=(build_people(tmp_path / "a", people),)), InputConfig(height=64, width=32), frozenset({"parts"})
-    )
+    config = DataConfig(real=(build_people(tmp_path / "a", people),))
+    train_set = open_train_set(config, InputConfig(height=64, width=32)).with_labels(frozenset({"parts"}))
     arrays = train_set.read(0)
     assert set(arrays) == {"image", "parts"}
     np.testing.assert_array_equal(arrays["parts"], SURFACE_TO_7[people.sample(0).iuv[..., 0]])
@@ -105,10 +104,10 @@ def test_a_label_that_is_missing(tmp_path: Path, unlabelled, key: str | None):
     place = build_people(tmp_path / "a", People(labels=frozenset({"texture"}), unlabelled=tuple(unlabelled)))
     config = DataConfig(real=(place,))
     if key is None:
-        assert "texture" in open_train_set(config, SMALL, frozenset({"texture"})).read(0)
+        assert "texture" in open_train_set(config, SMALL).with_labels(frozenset({"texture"})).read(0)
         return
     with pytest.raises(ShardError, match="python -m generative annotate") as error:
-        open_train_set(config, SMALL, frozenset({"texture"}))
+        open_train_set(config, SMALL).with_labels(frozenset({"texture"}))
     assert place in str(error.value) and f"key {key}, field texture" in str(error.value)
 
 

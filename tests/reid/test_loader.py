@@ -9,7 +9,7 @@ import torch
 from tiny_people import People, build_people, damage, error_of
 
 from reid.batch import StoredBatch
-from reid.dataset import DataConfig, InputConfig, TrainSet, open_train_set
+from reid.dataset import DataConfig, InputConfig, Samples, open_train_set
 from reid.loader import MemoryLoader, WorkerLoader, make_loader
 from reid.sampler import SamplerConfig, epoch_batches
 
@@ -24,12 +24,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def train_set(place: str) -> TrainSet:
-    return open_train_set(DataConfig(rendered=(place,)), SMALL, LABELS)
+def train_set(place: str) -> Samples:
+    return open_train_set(DataConfig(rendered=(place,)), SMALL).with_labels(LABELS)
 
 
 @pytest.fixture(scope="module")
-def rows(train_set: TrainSet) -> np.ndarray:
+def rows(train_set: Samples) -> np.ndarray:
     return epoch_batches(train_set.classes, SamplerConfig(batch_size=8), 0, 0)
 
 
@@ -41,7 +41,7 @@ def assert_same(first: StoredBatch, second: StoredBatch) -> None:
     assert all(torch.equal(first.labels[field], second.labels[field]) for field in first.labels)
 
 
-def test_a_batch_is_what_its_row_says(train_set: TrainSet, rows: np.ndarray):
+def test_a_batch_is_what_its_row_says(train_set: Samples, rows: np.ndarray):
     batches = list(MemoryLoader(train_set, CPU, CPU, 2).batches(rows))
     assert len(batches) == len(rows)
     for batch, row in zip(batches, rows, strict=True):
@@ -57,7 +57,7 @@ def test_a_batch_is_what_its_row_says(train_set: TrainSet, rows: np.ndarray):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
-def test_memory_and_workers_give_the_same(train_set: TrainSet, rows: np.ndarray, num_workers: int):
+def test_memory_and_workers_give_the_same(train_set: Samples, rows: np.ndarray, num_workers: int):
     wanted = list(MemoryLoader(train_set, CPU, CPU, 1).batches(rows))
     loader = WorkerLoader(train_set, CPU, num_workers)
     for first in (0, 1):  # the second time in the same processes
@@ -67,14 +67,14 @@ def test_memory_and_workers_give_the_same(train_set: TrainSet, rows: np.ndarray,
             assert_same(one, other)
 
 
-def test_an_iteration_given_up_leaves_nothing_behind(train_set: TrainSet, rows: np.ndarray):
+def test_an_iteration_given_up_leaves_nothing_behind(train_set: Samples, rows: np.ndarray):
     loader = WorkerLoader(train_set, CPU, 2)
     next(loader.batches(rows[::-1]))
     for batch, row in zip(loader.batches(rows), rows, strict=True):
         assert batch.keys == tuple(train_set.keys[row])
 
 
-def test_a_set_that_fits_is_kept_in_memory(train_set: TrainSet):
+def test_a_set_that_fits_is_kept_in_memory(train_set: Samples):
     """24 samples of 32 x 16 pixels with iuv and parts, and a texture."""
     gib = 24 * (32 * 16 * 7 + 256 * 256 * 3) / 2**30
     assert isinstance(make_loader(train_set, DataConfig(memory_gib=gib), CPU), MemoryLoader)
