@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -182,7 +183,7 @@ def test_an_epoch_passes_once_over_the_people(place: str, ratio: tuple[int, int]
 # What is interrupted or killed
 
 
-def start(place: str, out: Path, *more: str, sign: str, step_s: float) -> subprocess.Popen:
+def start(place: str, out: Path, *more: str, sign: str = "metrics.jsonl", step_s: float = 0) -> subprocess.Popen:
     """Train in a process of its own; returns once the file `sign` is there."""
     environment = {**os.environ, "TINY_STEP_S": str(step_s), "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, str(TINY_TRAINER), *options(place, out, epochs=400), *more]
@@ -194,23 +195,28 @@ def start(place: str, out: Path, *more: str, sign: str, step_s: float) -> subpro
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on(place: str, tmp_path: Path, number: signal.Signals):
-    process = start(place, tmp_path / "run", sign="metrics.jsonl", step_s=0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == ""
-    state, _, _ = read_checkpoint(tmp_path / "run" / "last.safetensors")
-    assert f"stopped at epoch {state.epoch}, step {state.step}: --resume goes on from there" in err.splitlines()[-1]
-    assert "run the same command again" not in err and "Traceback" not in err
-    steps, _ = read_metrics(tmp_path / "run")
-    assert steps[-1]["total_steps"] == state.total_steps
+def test_an_interrupted_run_says_how_to_go_on(place: str, tmp_path: Path):
+    """By Ctrl-C, or by what ends jobs."""
+    with ThreadPoolExecutor(2) as pool:  # each takes seconds to begin
+        runs = [
+            (tmp_path / number.name, number, pool.submit(start, place, tmp_path / number.name, step_s=0.05))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+    for folder, number, started in runs:
+        started.result().send_signal(number)
+        out, err = started.result().communicate(timeout=60)
+        assert started.result().returncode == 130 and out == ""
+        state, _, _ = read_checkpoint(folder / "last.safetensors")
+        assert f"stopped at epoch {state.epoch}, step {state.step}: --resume goes on from there" in err.splitlines()[-1]
+        assert "run the same command again" not in err and "Traceback" not in err
+        steps, _ = read_metrics(folder)
+        assert steps[-1]["total_steps"] == state.total_steps
 
 
 def test_a_killed_run_goes_on_from_a_whole_checkpoint(place: str, tmp_path: Path):
     """At any moment: while it steps, or writes."""
     more = ("--checkpoint-every", "1", "--evaluate.every", "0")
-    process = start(place, tmp_path / "run", *more, sign="last.safetensors", step_s=0)
+    process = start(place, tmp_path / "run", *more, sign="last.safetensors")
     process.kill()
     process.communicate()
     state, weights, optimiser = read_checkpoint(tmp_path / "run" / "last.safetensors")
