@@ -20,10 +20,10 @@ run() {
 run python -m synth pit --out "$out/pit" --num-samples 60 --samples-per-shard 20 --workers 2 --seed 0 "$@"
 run python -m shards verify "$out/pit"
 run python -m shards sheet "$out/pit" --out "$out/sheet.png" --num 12 --columns 2
-run python -m synth scene --out "$out/market" --num-identities 16 --num-cameras 4 --keep-frames --workers 2 --seed 0
+run python -m synth scene --out "$out/market" --num-identities 40 --num-cameras 4 --keep-frames --workers 2 --seed 0
 run python -m shards verify "$out/market"
 run python -m synth export-person --out "$out/person.glb" --seed 0
-run python -m reid train laptop --data.rendered "$out/market" --out "$out/run" --resume --optimise.epochs 12
+run python -m reid train laptop --data.rendered "$out/market" --out "$out/run" --resume --optimise.epochs 15
 run python -m reid evaluate "$out/run" --rerank
 run python -m reid report "$out/run" --out "$out/reid.html"
 run python scripts/demo_report.py "$out/pit" --scenes "$out/market" --out "$out/report.html" --commands "$out/commands.txt"

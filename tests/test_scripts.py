@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reid.journal import read_metrics
 from shards.schema import MEMBERS
 from shards.table import Table
 
@@ -86,7 +87,7 @@ def run(script: Path, *arguments: str, python: str = PYTHON, **extra: str) -> su
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which `scripts/demo.sh` has run for real, but for the installation. Not to be changed."""
-    root = checkout(tmp_path_factory.mktemp("demo") / "checkout", "shards", "synth")
+    root = checkout(tmp_path_factory.mktemp("demo") / "checkout", "shards", "synth", "reid")
     result = run(root / "scripts" / "demo.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     return root
@@ -270,24 +271,31 @@ def test_the_benchmark_of_training_measures_a_plain_loop_too():
 def test_demo_makes_what_it_names(demo: Path):
     out = demo / "out" / "demo"
     assert {path.name for path in out.iterdir()} == {
-        "pit", "market", "sheet.png", "person.glb", "report.html", "commands.txt"
+        "pit", "market", "run", "sheet.png", "person.glb", "report.html", "reid.html", "commands.txt"
     }  # fmt: skip
     commands = (out / "commands.txt").read_text().splitlines()
     assert [" ".join(line.split()[:4]) for line in commands[:2]] == ["python -m synth pit", "python -m shards verify"]
     assert len(Table(out / "pit")) == 60
     assert (out / "person.glb").read_bytes()[:4] == b"glTF"
+    steps, scores = read_metrics(out / "run")
+    assert steps[-1]["identity"] < 0.8 * steps[0]["identity"]
+    (last,) = scores[-1]["scores"].values()
+    assert last["num_queries"] == (Table(out / "market").splits == "query").sum()
+    assert f"{last['mean_ap']:.1%}" in (out / "reid.html").read_text()
 
 
 def test_demo_again_goes_on_where_it_stopped(demo: Path, tmp_path: Path):
     root = Path(shutil.copytree(demo, tmp_path / "checkout", copy_function=shutil.copy2))
     shards = sorted((root / "out" / "demo" / "pit").glob("*.tar"))
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shards]
+    trained = (root / "out" / "demo" / "run" / "last.safetensors").stat().st_mtime_ns
     shards[1].unlink()
     result = run(root / "scripts" / "demo.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     after = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shards]
     assert [data for data, _ in after] == [data for data, _ in before]
     assert [old == new for (_, old), (_, new) in zip(before, after, strict=True)] == [True, False, True]
+    assert (root / "out" / "demo" / "run" / "last.safetensors").stat().st_mtime_ns == trained
 
 
 class Page(HTMLParser):
