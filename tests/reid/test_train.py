@@ -266,10 +266,9 @@ def test_a_loss_that_is_no_number_stops_the_run(
     poison(monkeypatch, "loss")
     with pytest.raises(ValueError, match="loss is no number at epoch 1, step 1: identity nan, triplet") as caught:
         train(tiny_config(place, checkpoint_every=every), tmp_path / "run")
-    batches = Batches(
-        config=(config := tiny_config(place)), train_set=(people := open_train_set(config.data, config.input)),
-        loader=None, pairs=None,
-    )  # fmt: skip
+    config = tiny_config(place)
+    people = open_train_set(config.data, config.input)
+    batches = Batches(config=config, train_set=people, loader=None, pairs=None)
     keys = people.keys[batches._rows(1)[1]].tolist()
     assert str(caught.value).endswith("look at the batch: " + ", ".join(keys))
     assert "lower learning rate" in str(caught.value)
@@ -414,7 +413,7 @@ def test_sets_that_cannot_be_trained_on(place: str, tmp_path: Path):
     newer = Path(build_people(tmp_path / "newer", People()))
     manifest = json.loads((newer / MANIFEST).read_text())
     (newer / MANIFEST).write_text(json.dumps(manifest | {"schema_version": manifest["schema_version"] + 1}))
-    with pytest.raises(ShardError, match="newer|schema version 2"):
+    with pytest.raises(ShardError, match="reads schema version 1, got 2; a newer one needs a newer release"):
         train(tiny_config(str(newer)), tmp_path / "run")
     with pytest.raises(ValueError, match="nothing to train on: name at least one set"):
         train(tiny_config(place, data=DataConfig()), tmp_path / "run")
