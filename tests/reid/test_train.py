@@ -230,6 +230,34 @@ def test_a_killed_run_goes_on_from_a_whole_checkpoint(place: str, tmp_path: Path
     assert [line["total_steps"] for line in steps] == [*range(1, state.total_steps + 5)]
 
 
+def test_what_was_written_after_the_checkpoint_is_written_anew(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A crash at step 26, when losses are written to step 25, and the checkpoint is of step 15."""
+    config = tiny_config(
+        place,
+        optimise=OptimiseConfig(epochs=9, warmup_epochs=0),
+        checkpoint_every=15,
+        evaluate=EvaluateConfig(every=0),
+    )
+    train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        add = Journal.add
+
+        def add_and_crash(self, epoch, step, taken, *others):
+            add(self, epoch, step, taken, *others)
+            if taken == 26:
+                raise RuntimeError("no power")
+
+        patch.setattr(Journal, "add", add_and_crash)
+        with pytest.raises(RuntimeError, match="no power"):
+            train(config, tmp_path / "parts")
+    assert read_metrics(tmp_path / "parts")[0][-1]["total_steps"] == 25
+    assert read_checkpoint(tmp_path / "parts" / "last.safetensors")[0].total_steps == 15
+    train(config, tmp_path / "parts", resume=True)
+    assert read_metrics(tmp_path / "parts") == read_metrics(tmp_path / "whole")
+
+
 # Losses that are no numbers, and embeddings that are all the same
 
 
