@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Ten
             about = json.loads((file.metadata() or {})["lookalike"])
         tensors = load_file(path)
         number, version = about.pop("format"), about.pop("version")
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no checkpoint of lookalike, or it is damaged: {error}") from error
     if number != _FORMAT or about.keys() != State.__dataclass_fields__.keys():
         raise ValueError(f"{path} was written by lookalike {version}, whose format this version does not read")

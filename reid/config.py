@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
+from cattrs.v import format_exception
 
 from reid.augment import AugmentConfig
 from reid.dataset import DataConfig, InputConfig
@@ -97,10 +98,19 @@ def from_dict(values: Mapping[str, Any], *, where: str) -> TrainConfig:
     try:
         return _converter().structure(values, TrainConfig)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:
-        reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
+        reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
         raise ValueError(
             f"{where} holds a configuration that this version of lookalike does not read: {reasons}"
         ) from error
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    match error:
+        case KeyError():
+            return f"{error.args[0]} is missing or not known"
+        case ValueError():  # a configuration's own words
+            return str(error)
+    return format_exception(error, kind)
 
 
 def differences(config: TrainConfig, other: TrainConfig) -> list[str]:

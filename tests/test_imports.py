@@ -153,3 +153,32 @@ def test_every_command_line_explains_itself(package: str, commands: tuple[str, .
     for command in commands:
         usage = python("-m", package, command, "--help", cwd=tmp_path).stdout
         assert usage.startswith(f"usage: python -m {package} {command} ")
+
+
+def test_every_command_line_of_reid_explains_itself(tmp_path: Path):
+    """In one process: torch takes seconds to import."""
+    code = (
+        "import contextlib, sys\n"
+        "from reid.cli import cli\n"
+        "for name in ([], *([name] for name in sys.argv[1:])):\n"
+        "    sys.argv = ['reid', *name, '--help']\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        cli()\n"
+    )
+    commands = ("train", "evaluate", "embed", "score", "search", "report", "export")
+    result = python("-c", code, *commands, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    usages = [line.split()[3:] for line in result.stdout.splitlines() if line.startswith("usage: ")]
+    assert usages[0] == ["reid", "[-h]", "{" + ",".join(commands) + "}"]
+    assert [usage[:2] for usage in usages[1:]] == [["reid", command] for command in commands]
+
+
+def test_embeddings_are_scored_without_what_networks_need(tmp_path: Path):
+    code = (
+        "import atexit, sys\n"
+        "from reid.cli import cli\n"
+        "sys.argv = ['reid', 'score', '--help']\n"
+        "atexit.register(lambda: print({'torchvision', 'accelerate', 'kornia', 'onnx'} & {*sys.modules}))\n"
+        "cli()\n"
+    )
+    assert python("-c", code, cwd=tmp_path).stdout.splitlines()[-1] == "set()"
