@@ -129,20 +129,23 @@ def _progress(accelerator: Accelerator, num_images: int) -> Iterator[ProgressRep
 def _cut(path: Path, done: int) -> None:
     if not path.is_file():
         return
-    kept = []
+    kept = [line for line in _lines(path) if line["total_steps"] <= done]
+    with atomic_file(path) as file:
+        file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            at = json.loads(line)["total_steps"]
-        except json.JSONDecodeError:  # the last line of a run that was killed while it wrote
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:  # the last one of a run that was killed while it wrote
             break
-        if at <= done:
-            kept.append(line)
-    with atomic_file(path) as file:
-        file.write("".join(line + "\n" for line in kept).encode())
+    return lines
 
 
 def read_metrics(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a run wrote: lines of steps, lines of scores. Both empty where it has written nothing."""
     path = folder / METRICS
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    lines = _lines(path) if path.is_file() else []
     return [line for line in lines if "scores" not in line], [line for line in lines if "scores" in line]

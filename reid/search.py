@@ -1,47 +1,27 @@
 """Find a person in a gallery: pictures of one person to the pictures most like them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from reid.checkpoint import Run
-from reid.dataset import InputConfig, choose_samples, resize
+from reid.dataset import InputConfig, resize
 from reid.embeddings import JUNK as JUNK_CODE
 from reid.embeddings import UNKNOWN_CAMERA, Embeddings
 from reid.evaluate import embed
-from reid.loader import Loader, WorkerLoader
-from reid.pictures import PictureLoader, pictures_in, read_picture
+from reid.pictures import PictureLoader, PictureSet, read_picture
 from reid.ranking import RankingConfig, nearest
-from shards.manifest import MANIFEST
 from shards.meta import JUNK
-from shards.remote import is_url
 from shards.table import Table
 
 TILE = InputConfig(height=256, width=128)
 """Size of every picture on the drawing: they are stretched there as they are for the network."""
 GAP, LINE, COLUMNS = 8, 15, 10
 PAPER, INK, SOFT = (255, 255, 255), (30, 30, 30), (100, 100, 100)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Gallery:
-    """N pictures to search in."""
-
-    keys: np.ndarray
-    """(N,) str: keys of samples, or paths within the folder."""
-    identities: np.ndarray
-    """(N,) str, "" where nobody knows."""
-    camera_ids: np.ndarray
-    """(N,) int64, -1 for unknown."""
-    loader: Loader
-    """Of all N, as the network wants them."""
-    read: Callable[[int], np.ndarray]
-    """Picture i (H, W, 3) uint8, RGB, of any size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,47 +37,13 @@ class Match:
     camera_id: int | None
 
 
-def open_gallery(
-    place: str, run: Run, accelerator: Accelerator, *, num_workers: int = 2, without: Sequence[Path] = ()
-) -> Gallery:
-    """The pictures of a shard set (its split "gallery" where it has one, else all; junk is left out) or of a folder.
-
-    place: folder or URL of shards, or folder of pictures of people, each cropped already. without: files that are left out
-    of a folder. Raises FileNotFoundError where there is no picture, ShardError for a bad set, ValueError for one of junk.
-    """
-    config, device = run.config.input, accelerator.device
-    if is_url(place) or (Path(place) / MANIFEST).is_file():
-        table = Table(place)
-        wanted = ~np.char.endswith(table.identities, f"/{JUNK}")
-        if "gallery" in table.splits:
-            wanted &= table.splits == "gallery"
-        if not wanted.any():
-            raise ValueError(f"{place} must hold pictures that are no junk, to search in; it has none")
-        rows = np.flatnonzero(wanted)
-        return Gallery(
-            keys=table.keys[rows],
-            identities=table.identities[rows],
-            camera_ids=table.camera_ids[rows],
-            loader=WorkerLoader(choose_samples(table, rows, config), device, num_workers),
-            read=lambda i: table.read(int(rows[i]), ("image",))["image"],
-        )
-    folder = Path(place)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"a gallery is a set of shards or a folder of pictures, found no folder {place}")
-    left_out = {path.resolve() for path in without}
-    paths = [path for path in pictures_in(folder) if path.resolve() not in left_out]
-    if not paths:
-        raise FileNotFoundError(f"{place} must hold pictures besides the query, it has none")
-    return Gallery(
-        keys=np.array([str(path.relative_to(folder)) for path in paths]),
-        identities=np.full(len(paths), ""),
-        camera_ids=np.full(len(paths), UNKNOWN_CAMERA),
-        loader=PictureLoader(paths, config, device, num_workers),
-        read=lambda i: read_picture(paths[i], TILE),
-    )
+def is_searched(table: Table) -> np.ndarray:
+    """(N,) bool: the samples of a set that are searched: its split "gallery" where it has one, else all; no junk."""
+    wanted = ~np.char.endswith(table.identities, f"/{JUNK}")
+    return wanted & (table.splits == "gallery") if "gallery" in table.splits else wanted
 
 
-def search(run: Run, query: Sequence[Path], gallery: Gallery, num: int, accelerator: Accelerator) -> list[Match]:
+def search(run: Run, query: Sequence[Path], gallery: PictureSet, num: int, accelerator: Accelerator) -> list[Match]:
     """The `num` pictures of a gallery that are most like a person, or all if it has fewer, the best first.
 
     query: files that all show this person; their embeddings are averaged as they are (Zheng et al. 2015, sec. 5.1). Raises
@@ -106,8 +52,8 @@ def search(run: Run, query: Sequence[Path], gallery: Gallery, num: int, accelera
     if num < 1 or not query:
         raise ValueError(f"needs at least one match to find and one picture to go by, got {num} and {len(query)}")
     loader = PictureLoader(query, run.config.input, accelerator.device, 1)
-    mean = _embed(run, loader, len(query), accelerator).mean(dim=0, keepdim=True)
-    vectors = _embed(run, gallery.loader, len(gallery.keys), accelerator)
+    mean = embed(run.model, loader, len(query), run.config, accelerator).mean(dim=0, keepdim=True)
+    vectors = embed(run.model, gallery.loader, len(gallery.keys), run.config, accelerator)
     person = Embeddings(
         vectors=mean.cpu().numpy(),
         identities=np.array([JUNK_CODE]),
@@ -135,14 +81,7 @@ def search(run: Run, query: Sequence[Path], gallery: Gallery, num: int, accelera
     ]
 
 
-def _embed(run: Run, loader: Loader, num: int, accelerator: Accelerator) -> Tensor:
-    """Embeddings (num, D), in batches no larger than they must be: the last one is filled up."""
-    size = min(num, run.config.evaluate.batch_size)
-    config = replace(run.config, evaluate=replace(run.config.evaluate, batch_size=size))
-    return embed(run.model, loader, num, config, accelerator)
-
-
-def draw_matches(query: Sequence[Path], matches: Sequence[Match], gallery: Gallery) -> Image.Image:
+def draw_matches(query: Sequence[Path], matches: Sequence[Match], gallery: PictureSet) -> Image.Image:
     """The query at the left, one picture below the other, and the matches in their order, each with what is known of it."""
     height = TILE.height + 3 * LINE + GAP
     num_rows = max(len(query), -(-len(matches) // COLUMNS))
@@ -151,7 +90,7 @@ def draw_matches(query: Sequence[Path], matches: Sequence[Match], gallery: Galle
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for row, path in enumerate(query):
-        _tile(sheet, (GAP, GAP + row * height), read_picture(path, TILE), ["query", path.name])
+        _tile(sheet, (GAP, GAP + row * height), read_picture(path), ["query", path.name])
     line = TILE.width + 2 * GAP + GAP // 2
     draw.line([(line, GAP), (line, size[1] - GAP)], fill=SOFT)
     for number, match in enumerate(matches):

@@ -9,16 +9,11 @@ import tyro
 
 from reid.checkpoint import Which, load_run
 from reid.config import Precision
-from reid.dataset import choose_samples
-from reid.embeddings import UNKNOWN_CAMERA, Embeddings, write_embeddings
+from reid.embeddings import Embeddings, write_embeddings
 from reid.evaluate import embed
-from reid.loader import WorkerLoader
-from reid.pictures import PictureLoader, pictures_in
+from reid.pictures import open_pictures
 from reid.setup import start_accelerator
 from shards.console import write_json, write_text
-from shards.manifest import MANIFEST
-from shards.remote import is_url
-from shards.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,24 +40,14 @@ class Embed:
         run = load_run(self.folder, self.checkpoint)
         accelerator = start_accelerator(self.precision or run.config.precision)
         model = run.model.to(accelerator.device)
-        input, device = run.config.input, accelerator.device
-        if is_url(self.data) or (Path(self.data) / MANIFEST).is_file():
-            table = Table(self.data)
-            samples = choose_samples(table, np.arange(len(table)), input)
-            loader = WorkerLoader(samples, device, self.workers)
-            keys, names, camera_ids, splits = table.keys, table.identities, table.camera_ids, table.splits
-        else:
-            paths = pictures_in(Path(self.data))
-            loader = PictureLoader(paths, input, device, self.workers)
-            keys = np.array([str(path.relative_to(self.data)) for path in paths])
-            names = splits = np.full(len(keys), "")
-            camera_ids = np.full(len(keys), UNKNOWN_CAMERA)
-        vectors = embed(model, loader, len(keys), run.config, accelerator).cpu().numpy()
-        _, codes = np.unique(names, return_inverse=True)
-        embeddings = Embeddings(vectors=vectors, identities=codes, camera_ids=camera_ids, keys=keys)
-        write_embeddings(self.out, embeddings, names.tolist(), splits=splits.tolist())
+        pictures = open_pictures(self.data, run.config.input, accelerator.device, num_workers=self.workers)
+        num = len(pictures.keys)
+        vectors = embed(model, pictures.loader, num, run.config, accelerator).cpu().numpy()
+        _, codes = np.unique(pictures.identities, return_inverse=True)
+        embeddings = Embeddings(vectors=vectors, identities=codes, camera_ids=pictures.camera_ids, keys=pictures.keys)
+        write_embeddings(self.out, embeddings, pictures.identities.tolist(), splits=pictures.splits.tolist())
         if self.json:
-            write_json({"out": str(self.out), "num": len(keys), "dimensions": vectors.shape[1]})
+            write_json({"out": str(self.out), "num": num, "dimensions": vectors.shape[1]})
         else:
-            write_text(f"{len(keys):,} embeddings of {vectors.shape[1]:,} dimensions in {self.out}")
+            write_text(f"{num:,} embeddings of {vectors.shape[1]:,} dimensions in {self.out}")
         return 0

@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from reid.checkpoint import Which, load_run
-from reid.search import Match, draw_matches, open_gallery, search
+from reid.pictures import open_pictures
+from reid.search import Match, draw_matches, is_searched, search
 from reid.setup import start_accelerator
 from shards.console import write_json, write_text
 from shards.writer import atomic_file
@@ -47,9 +48,17 @@ class Search:
             raise ValueError("a search goes by at least one picture of a person, got none: search RUN QUERY.jpg")
         if missing := [path for path in self.query if not path.is_file()]:
             raise FileNotFoundError(f"a query is a picture of a person, found no file {missing[0]}")
-        accelerator = start_accelerator()
-        run = load_run(self.folder, self.checkpoint, device=accelerator.device)
-        gallery = open_gallery(self.gallery, run, accelerator, num_workers=self.workers, without=self.query)
+        run = load_run(self.folder, self.checkpoint)
+        accelerator = start_accelerator(run.config.precision)
+        run.model.to(accelerator.device)
+        gallery = open_pictures(
+            self.gallery,
+            run.config.input,
+            accelerator.device,
+            num_workers=self.workers,
+            wanted=is_searched,
+            without=self.query,
+        )
         matches = search(run, self.query, gallery, self.num, accelerator)
         drawing = io.BytesIO()
         draw_matches(self.query, matches, gallery).save(drawing, FORMATS[out.suffix.lower()], quality=92)

@@ -24,7 +24,8 @@ from reid.models.backbone import BackboneConfig
 from reid.models.build import build_model
 from reid.models.global_pool import GlobalPoolConfig
 from reid.models.model import Model
-from reid.search import TILE, draw_matches, open_gallery, search
+from reid.pictures import open_pictures
+from reid.search import TILE, draw_matches, is_searched, search
 from reid.setup import start_accelerator
 from shards.console import main
 from shards.table import Table
@@ -102,7 +103,7 @@ def embedding(path: Path) -> np.ndarray:
 
 def test_finds_the_person_in_a_gallery(place: str, run: Run, accelerator, tmp_path: Path):
     query = pictures(place, tmp_path / "q", rows_of(place, identities="tiny/0006", splits="query")[:1])
-    gallery = open_gallery(place, run, accelerator, num_workers=0)
+    gallery = open_pictures(place, run.config.input, accelerator.device, num_workers=0, wanted=is_searched)
     table = Table(place)
     assert sorted(gallery.keys.tolist()) == sorted(table.keys[table.splits == "gallery"].tolist())
     matches = search(run, query, gallery, 7, accelerator)
@@ -120,7 +121,7 @@ def test_finds_the_person_in_a_gallery(place: str, run: Run, accelerator, tmp_pa
 
 def test_several_pictures_are_averaged(place: str, run: Run, accelerator, tmp_path: Path):
     query = pictures(place, tmp_path / "q", rows_of(place, splits="query")[:7])  # more than a batch
-    gallery = open_gallery(place, run, accelerator, num_workers=0)
+    gallery = open_pictures(place, run.config.input, accelerator.device, num_workers=0, wanted=is_searched)
     (match,) = search(run, query, gallery, 1, accelerator)
     mean = np.mean([embedding(path) for path in query], axis=0)
     files = pictures(place, tmp_path / "g", rows_of(place, splits="gallery"))
@@ -131,7 +132,7 @@ def test_several_pictures_are_averaged(place: str, run: Run, accelerator, tmp_pa
 def test_a_set_without_a_gallery_is_searched_whole_but_for_junk(run: Run, accelerator, tmp_path: Path):
     people = People(num_identities=2, splits=False, extra=("tiny/-1", "tiny/0", None))
     place = build_people(tmp_path / "whole", people)
-    gallery = open_gallery(place, run, accelerator, num_workers=0)
+    gallery = open_pictures(place, run.config.input, accelerator.device, num_workers=0, wanted=is_searched)
     assert len(gallery.keys) == people.num_samples - 1
     query = pictures(place, tmp_path / "q", [0])
     matches = search(run, query, gallery, 99, accelerator)
@@ -144,7 +145,7 @@ def test_a_folder_of_pictures_without_the_query(place: str, run: Run, accelerato
     folder = tmp_path / "folder"
     paths = pictures(place, folder / "a", rows_of(place, identities="tiny/0001"))
     paths += pictures(place, folder / "b", rows_of(place, identities="tiny/0002"))
-    gallery = open_gallery(str(folder), run, accelerator, without=paths[:1])
+    gallery = open_pictures(str(folder), run.config.input, accelerator.device, without=paths[:1])
     matches = search(run, paths[:1], gallery, 5, accelerator)
     assert sorted(match.key for match in matches) == sorted(str(path.relative_to(folder)) for path in paths[1:6])
     assert (matches[0].identity, matches[0].camera_id) == (None, None)
@@ -152,7 +153,7 @@ def test_a_folder_of_pictures_without_the_query(place: str, run: Run, accelerato
 
 def test_the_drawing_shows_query_and_matches_in_their_places(place: str, run: Run, accelerator, tmp_path: Path):
     query = pictures(place, tmp_path / "q", rows_of(place, splits="query")[:3])
-    gallery = open_gallery(place, run, accelerator, num_workers=0)
+    gallery = open_pictures(place, run.config.input, accelerator.device, num_workers=0, wanted=is_searched)
     matches = search(run, query, gallery, 12, accelerator)
     drawing = np.array(draw_matches(query, matches, gallery)).astype(int)
     table = Table(place)
