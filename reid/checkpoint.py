@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import safetensors
-import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -105,7 +104,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def load_run(folder: Path, which: Which | None = None, *, device: str | torch.device = "cpu") -> Run:
+def load_run(folder: Path, which: Which | None = None) -> Run:
     """A run's network, to use it: the best checkpoint where there is one, else the last, or the one asked for.
 
     Raises FileNotFoundError where there is none, ValueError where it does not fit.
@@ -116,7 +115,7 @@ def load_run(folder: Path, which: Which | None = None, *, device: str | torch.de
     state, weights, _ = read_checkpoint(path)
     model = build_model(state.config.model, len(state.class_names), losses=state.config.losses, pretrained=False)
     load_weights(model, weights, where=path)
-    return Run(folder=folder, model=model.to(device).eval(), state=state)
+    return Run(folder=folder, model=model.eval(), state=state)
 
 
 def load_weights(model: Model, weights: Mapping[str, Tensor], *, where: Path) -> None:

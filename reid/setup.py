@@ -16,9 +16,12 @@ from torch import nn
 
 from reid.batches import Batches
 from reid.checkpoint import (
+    Run,
     State,
+    Which,
     check_same_run,
     checkpoint_path,
+    load_run,
     load_weights,
     read_checkpoint,
     save_checkpoint,
@@ -173,6 +176,14 @@ def start_accelerator(precision: Precision = "auto", out: Path | None = None) ->
         raise ValueError("precision fp16 needs a GPU: give bf16 or no")
     trackers = None if out is None else ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
     return Accelerator(mixed_precision=chosen, log_with=trackers, project_dir=out)
+
+
+def open_run(folder: Path, which: Which | None = None, precision: Precision | None = None) -> tuple[Run, Accelerator]:
+    """A finished run, its network on the device; precision: by default as it was trained. Errors as of `load_run`."""
+    run = load_run(folder, which)
+    accelerator = start_accelerator(precision or run.config.precision)
+    run.model.to(accelerator.device, memory_format=torch.channels_last)
+    return run, accelerator
 
 
 def computes_in_bf16() -> bool:

@@ -7,12 +7,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from reid.checkpoint import Which, load_run
+from reid.checkpoint import Which
 from reid.config import Precision
 from reid.embeddings import Embeddings, write_embeddings
 from reid.evaluate import embed
 from reid.pictures import open_pictures
-from reid.setup import start_accelerator
+from reid.setup import open_run
 from shards.console import write_json, write_text
 
 
@@ -37,12 +37,10 @@ class Embed:
 
     def run(self) -> int:
         """Returns the exit code."""
-        run = load_run(self.folder, self.checkpoint)
-        accelerator = start_accelerator(self.precision or run.config.precision)
-        model = run.model.to(accelerator.device)
+        run, accelerator = open_run(self.folder, self.checkpoint, self.precision)
         pictures = open_pictures(self.data, run.config.input, accelerator.device, num_workers=self.workers)
         num = len(pictures.keys)
-        vectors = embed(model, pictures.loader, num, run.config, accelerator).cpu().numpy()
+        vectors = embed(run.model, pictures.loader, num, run.config, accelerator).cpu().numpy()
         _, codes = np.unique(pictures.identities, return_inverse=True)
         embeddings = Embeddings(vectors=vectors, identities=codes, camera_ids=pictures.camera_ids, keys=pictures.keys)
         write_embeddings(self.out, embeddings, pictures.identities.tolist(), splits=pictures.splits.tolist())

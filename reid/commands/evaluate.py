@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from reid.checkpoint import Which, load_run
+from reid.checkpoint import Which
 from reid.commands.score import format_scores
 from reid.config import Precision
 from reid.evaluate import embed_set, open_scored_set, places_to_score
 from reid.ranking import RankingConfig, Scores, rank
 from reid.rerank import rank_reranked
-from reid.setup import start_accelerator
+from reid.setup import open_run
 from shards.console import write_json, write_text
 
 
@@ -40,9 +40,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Returns the exit code."""
-        run = load_run(self.folder, self.checkpoint)
-        accelerator = start_accelerator(self.precision or run.config.precision)
-        model = run.model.to(accelerator.device)
+        run, accelerator = open_run(self.folder, self.checkpoint, self.precision)
         places = self.data or places_to_score(run.config)
         if not places:
             raise ValueError(f"{self.folder} was scored on nothing: name a set with query and gallery, --data FOLDER")
@@ -51,7 +49,7 @@ class Evaluate:
         scored: dict[str, tuple[Scores, dict[str, Any]]] = {}
         for place in places:
             start = time.perf_counter()
-            found = embed_set(model, open_scored_set(place, run.config, accelerator), run.config, accelerator)
+            found = embed_set(run.model, open_scored_set(place, run.config, accelerator), run.config, accelerator)
             scores = (rank_reranked if self.rerank else rank)(*found, config, device=accelerator.device)
             scored[place] = scores, {**scores.to_dict(), "seconds": time.perf_counter() - start}
         if accelerator.is_main_process:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import tyro
 
-from reid.checkpoint import Which, load_run
+from reid.checkpoint import Which
 from reid.evaluate import places_to_score
 from reid.report.found import find
 from reid.report.history import history
 from reid.report.page import render_page
 from reid.report.section import Section, make_section
-from reid.setup import start_accelerator
+from reid.setup import open_run
 from shards.console import write_json, write_text
 from shards.writer import atomic_file
 
@@ -40,8 +40,7 @@ class Report:
             raise ValueError(
                 f"--curves-only leaves the sets out, got --data {' '.join(self.data)}: give one of the two"
             )
-        accelerator = start_accelerator()
-        run = load_run(self.folder, self.checkpoint, device=accelerator.device)
+        run, accelerator = open_run(self.folder, self.checkpoint)
         places = () if self.curves_only else self.data or places_to_score(run.config)
         sections: list[Section] = []
         for place in places:

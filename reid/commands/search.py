@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from reid.checkpoint import Which, load_run
+from reid.checkpoint import Which
 from reid.pictures import open_pictures
 from reid.search import Match, draw_matches, is_searched, search
-from reid.setup import start_accelerator
+from reid.setup import open_run
 from shards.console import write_json, write_text
 from shards.writer import atomic_file
 
@@ -48,9 +48,7 @@ class Search:
             raise ValueError("a search goes by at least one picture of a person, got none: search RUN QUERY.jpg")
         if missing := [path for path in self.query if not path.is_file()]:
             raise FileNotFoundError(f"a query is a picture of a person, found no file {missing[0]}")
-        run = load_run(self.folder, self.checkpoint)
-        accelerator = start_accelerator(run.config.precision)
-        run.model.to(accelerator.device)
+        run, accelerator = open_run(self.folder, self.checkpoint)
         gallery = open_pictures(
             self.gallery,
             run.config.input,
