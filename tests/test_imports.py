@@ -124,6 +124,7 @@ def test_importing_writes_nothing_and_calls_nobody(package: str, tmp_path: Path)
     # Temporary files too: libraries try whether they can write there, and torch makes a folder for compiled graphs.
     places = {name: caches for name in ("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TMPDIR")}
     places["NUMBA_CACHE_DIR"] = caches / "numba"
+    places["TORCHINDUCTOR_CACHE_DIR"] = caches  # which torch sets for all child processes once it is used
     result = python(
         "-c", WATCH, json.dumps(modules(package)), str(caches), cwd=cwd, **{k: str(v) for k, v in places.items()}
     )

@@ -135,9 +135,7 @@ def test_evaluation_of_another_set_and_re_ranked(trained, scene: Path, tmp_path:
 
 def test_embeddings_of_shards_are_those_that_are_scored(trained, scene: Path, tmp_path: Path, here):
     out = tmp_path / "a.npz"
-    report = json.loads(
-        python("reid", "embed", trained[0], scene, "--out", out, "--checkpoint", "last", "--json").stdout
-    )
+    report = json.loads(here("embed", trained[0], scene, "--out", out, "--checkpoint", "last", "--json"))
     table = Table(scene)
     assert report == {"out": str(out), "num": len(table), "dimensions": 512}
     with np.load(out) as file:
@@ -174,8 +172,8 @@ def test_embeddings_of_a_folder(trained, scene: Path, tmp_path: Path, here):
         here("embed", trained[0], folder, "--out", tmp_path / "c.npz")
 
 
-def test_export(trained, tmp_path: Path):
-    report = json.loads(python("reid", "export", trained[0], tmp_path / "model.onnx", "--json").stdout)
+def test_export(trained, tmp_path: Path, here):
+    report = json.loads(here("export", trained[0], tmp_path / "model.onnx", "--json"))
     assert (report["height"], report["width"]) == (64, 32)
     assert report["num_parameters"] < report["num_parameters_in_training"]
     assert (tmp_path / "model.onnx").stat().st_size > 4 * report["num_parameters"]

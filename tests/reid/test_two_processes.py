@@ -95,7 +95,7 @@ def test_evaluation_in_two_processes(runs: dict[int, tuple[Path, str]], place: s
     assert found[0]["num_queries"] == 15 and found[0]["mean_ap"] < 1
 
 
-@pytest.mark.parametrize("whom", ["launcher", "second"])
+@pytest.mark.parametrize("whom", [pytest.param("launcher", marks=pytest.mark.slow), "second"])
 def test_an_interrupt_ends_both(place: str, tmp_path: Path, whom: str):
     """Of the launcher, which passes it on, or of one process alone; a second one would not wait for the checkpoint."""
     out = tmp_path / "run"
