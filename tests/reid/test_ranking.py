@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reid.counting import count_with_torch, hide, ranks_of, same_identity
-from reid.distances import nearest_columns, squared_distances
+from reid.distances import full_precision, nearest_columns, squared_distances
 from reid.embeddings import Embeddings, merge_queries, read_retrieval
 from reid.ranking import (
     RankingConfig,
@@ -203,26 +203,22 @@ def query_of(one: Embeddings, num: int) -> Embeddings:
 
 
 @pytest.mark.parametrize("setting", ["ieee", "bf16"])
-def test_distances_are_float32_beside_a_large_common_part(monkeypatch: pytest.MonkeyPatch, setting: str):
+def test_distances_are_float32_beside_a_large_common_part(setting: str):
     """As ImageNet's networks give: all embeddings lie in one corner. Nor does lower precision asked for elsewhere count."""
     query, gallery = random_pair(20, 300, dimensions=64, offset=500.0)
     expected = np.square(query.vectors[:, None].astype(float) - gallery.vectors[None]).sum(-1)
-    backend, before = torch.backends.mkldnn.matmul, torch.backends.mkldnn.matmul.fp32_precision
-    backend.fp32_precision = setting
-    product, settings_then = torch.mm, []
-
-    def watched(*args, **kwargs):  # not every CPU has products of lower precision
-        settings_then.extend((backend.fp32_precision, torch.backends.cuda.matmul.fp32_precision))
-        return product(*args, **kwargs)
-
-    monkeypatch.setattr(torch, "mm", watched)
+    backends = (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    backends[0].fp32_precision = setting
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             ((_, found),) = squared_distances(query, gallery, metric="euclidean", max_memory_mib=9, device="cpu")
-        assert backend.fp32_precision == setting
+        with full_precision():  # what the product of other devices is computed in
+            assert [backend.fp32_precision for backend in backends] == ["ieee", "ieee"]
+        assert backends[0].fp32_precision == setting
     finally:
-        backend.fp32_precision = before
-    assert settings_then == ["ieee", "ieee"]
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-6)
 
 
