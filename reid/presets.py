@@ -60,7 +60,8 @@ def global_pool(backbone: BackboneName = "resnet50") -> TrainConfig:
 def global_pool_osnet() -> TrainConfig:
     """GlobalPool on OSNet (Part awareness, sec. IV-C1): average pooling, AMSGrad, cosine, 250 epochs, batch 64.
 
-    The classifier alone for 10 epochs; smoothing 0.1, which the paper does not number, as in OSNet's own paper.
+    New layers alone for 10 epochs (in the paper the classifier); smoothing 0.1, which the paper does not number, as in
+    OSNet's own.
     """
     return TrainConfig(
         model=GlobalPoolConfig(backbone=BackboneConfig(name="osnet"), pooling="average", embedding_dim=512),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, is_wandb_available
+from accelerate.utils import ProjectConfiguration, broadcast, is_wandb_available
 from torch import nn
 
 from reid.batches import Batches
@@ -175,7 +175,8 @@ def start_accelerator(precision: Precision = "auto", out: Path | None = None) ->
     if chosen == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision fp16 needs a GPU: give bf16 or no")
     trackers = None if out is None else ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
-    return Accelerator(mixed_precision=chosen, log_with=trackers, project_dir=out)
+    logs = ProjectConfiguration(project_dir=out, logging_dir=None if out is None else str(out / "tensorboard"))
+    return Accelerator(mixed_precision=chosen, log_with=trackers, project_config=logs)
 
 
 def open_run(folder: Path, which: Which | None = None, precision: Precision | None = None) -> tuple[Run, Accelerator]:
@@ -245,7 +246,7 @@ def announce(setup: Setup) -> None:
         for name, value in flat(config).items()
     }
     accelerator.init_trackers(
-        "tensorboard", settings, {"tensorboard": {"purge_step": state.total_steps}, "wandb": {"dir": str(setup.folder)}}
+        "lookalike", settings, {"tensorboard": {"purge_step": state.total_steps}, "wandb": {"dir": str(setup.folder)}}
     )
     if not accelerator.is_main_process:
         return

@@ -79,7 +79,7 @@ def test_only_the_first_process_writes(runs: dict[int, tuple[Path, str]]):
         assert report["steps"] == len(read_metrics(folder)[0])
         names = {path.name for path in folder.iterdir()}
         assert names == {"best.safetensors", "config.json", "last.safetensors", "metrics.jsonl", "tensorboard"}
-        assert len(list((folder / "tensorboard").glob("events.*"))) == 1
+        assert len(list((folder / "tensorboard" / "lookalike").glob("events.*"))) == 1
 
 
 def test_evaluation_in_two_processes(runs: dict[int, tuple[Path, str]], place: str):
