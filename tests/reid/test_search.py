@@ -116,7 +116,9 @@ def test_finds_the_person_in_a_gallery(place: str, run: Run, accelerator, tmp_pa
     distances = {path.stem: float(np.sqrt(((embedding(path) - ours) ** 2).sum())) for path in files}
     order = sorted(distances, key=distances.get)[:7]
     assert [match.key for match in matches] == order
-    np.testing.assert_allclose([match.distance for match in matches], [distances[key] for key in order], rtol=1e-4)
+    # Embeddings of a batch differ in their last bits from those of pictures one by one, and so do small distances.
+    expected = [distances[key] for key in order]
+    np.testing.assert_allclose([match.distance for match in matches], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_several_pictures_are_averaged(place: str, run: Run, accelerator, tmp_path: Path):
@@ -126,7 +128,7 @@ def test_several_pictures_are_averaged(place: str, run: Run, accelerator, tmp_pa
     mean = np.mean([embedding(path) for path in query], axis=0)
     files = pictures(place, tmp_path / "g", rows_of(place, splits="gallery"))
     expected = min(float(np.sqrt(((embedding(path) - mean) ** 2).sum())) for path in files)
-    assert match.distance == pytest.approx(expected, rel=1e-4)
+    assert match.distance == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_a_set_without_a_gallery_is_searched_whole_but_for_junk(run: Run, accelerator, tmp_path: Path):
