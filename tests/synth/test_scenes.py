@@ -310,3 +310,9 @@ def test_distractors_show_hardly_anybody(small: dict[str, Sample], frames: Path)
             assert sum(mask[y : y + h, x : x + w].mean() for mask in masks) < 0.07
             checked += 1
     assert checked > 2
+
+
+def test_a_box_that_shows_somebody_is_no_distractor(monkeypatch: pytest.MonkeyPatch):
+    """People who were not found, too small or too hidden, are in nobody's way when a place for a box is sought."""
+    monkeypatch.setattr("synth.scenes.crops.nobody", lambda rng, height, size, others: others[0])
+    assert not [key for key in render(replace(SMALL, num_identities=4, keep_frames=False)) if key.startswith("nobody")]
