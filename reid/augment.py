@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.batch import Batch, StoredBatch, normalise
+from reid.batch import Batch, StoredBatch, normalise, on_device
 from reid.dataset import InputConfig
 from shards.semantics import SURFACE_FLIP
 
@@ -157,7 +157,7 @@ def mirror_iuv(iuv: Tensor, flip: Tensor) -> Tensor:
     """What the pixels of mirrored pictures show: iuv (B, H, W, 3) uint8, whose pixels lie in their new places already, and
     flip (B,) bool -> (B, H, W, 3) uint8, (I, U, V) -> (SURFACE_FLIP[I], 255 - U, V) on surfaces of pictures that flip."""
     surface, u, v = iuv.unbind(-1)
-    other_side = torch.from_numpy(SURFACE_FLIP.copy()).to(iuv.device)[surface.int()]
+    other_side = on_device(tuple(SURFACE_FLIP.tolist()), iuv.device).to(torch.uint8)[surface.int()]
     mirrored = torch.stack([other_side, torch.where(surface > 0, 255 - u, u), v], -1)
     return torch.where(flip[:, None, None, None], mirrored, iuv)
 

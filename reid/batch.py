@@ -1,5 +1,6 @@
 """What passes between data and models: a batch as it is stored, and as a network sees it."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -54,11 +55,20 @@ class Batch:
     """As in `StoredBatch`; "iuv" and "parts" have gone where the pixels went, background where those were erased."""
 
 
+_MEAN, _SCALE = tuple(255 * value for value in MEAN), tuple(1 / (255 * value) for value in STD)
+
+
+@functools.cache
+def on_device(values: tuple[float, ...] | tuple[int, ...], device: torch.device) -> Tensor:
+    """Constants as a tensor, float32 or int64, not to be written to. Made once: a copy to a GPU waits for all it has to do."""
+    with torch.inference_mode(False):  # whoever asks first, others will have gradients
+        return torch.tensor(values, device=device)
+
+
 def normalise(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 as (B, 3, H, W) float32 in channels-last memory, with MEAN and STD taken out."""
     # Row by row: a CPU takes ten times as long where the innermost axis has three numbers.
     width = images.shape[2]
-    mean = torch.tensor(MEAN, device=images.device).mul_(255).repeat(width)
-    scale = torch.tensor(STD, device=images.device).mul_(255).reciprocal_().repeat(width)
+    mean, scale = (on_device(values, images.device).repeat(width) for values in (_MEAN, _SCALE))
     rows = images.flatten(2).float().sub_(mean).mul_(scale)
     return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)

@@ -17,6 +17,8 @@ from shards.manifest import package_version
 from shards.writer import atomic_file
 
 Which = Literal["best", "last"]
+NO_MATTER = ("checkpoint_every:", "compile:", "data.memory_gib:", "data.max_bad_samples:", "evaluate.batch_size:")
+"""Fields that may be given anew to a run that goes on: its outcome does not depend on them, but for rounding."""
 _FORMAT = 1
 _MODEL, _OPTIMISER = "model.", "optimiser."
 
@@ -128,7 +130,7 @@ def load_weights(model: Model, weights: Mapping[str, Tensor], *, where: Path) ->
 
 def check_same_run(found: State, wanted: State) -> None:
     """Raise ValueError unless the run that left `found` can go on as `wanted`: the same configuration and people."""
-    if changed := differences(wanted.config, found.config):
+    if changed := [one for one in differences(wanted.config, found.config) if not one.startswith(NO_MATTER)]:
         raise ValueError(
             f"the checkpoint is of another configuration, {'; '.join(changed)}: give the options that the run was started "
             "with, or another --out"

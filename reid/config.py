@@ -82,6 +82,12 @@ class TrainConfig:
                 "the triplet loss needs pictures that share an identity in a batch: give sampler.images-per-identity, "
                 "or losses.triplet-weight 0"
             )
+        per = self.sampler.images_per_identity
+        if self.losses.triplet_weight > 0 and per is not None and (per < 2 or self.sampler.batch_size < 2 * per):
+            raise ValueError(
+                "a triplet needs two pictures of one person and one of another: give sampler.images-per-identity >= 2 and "
+                f"sampler.batch-size of at least twice as many, got {per} and {self.sampler.batch_size}"
+            )
         if self.optimise.triplet_learning_rate is not None and not (
             self.losses.triplet_weight and self.losses.identity_weight
         ):

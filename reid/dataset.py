@@ -41,11 +41,13 @@ class DataConfig:
     pairs_ratio: tuple[int, int] = (1, 1)
     """Batches of identities to batches of pairs (SAN, table 5)."""
     memory_gib: float = 8.0
-    """A training set that takes no more than this, decoded, is kept in memory, in every process."""
+    """What takes no more than this, decoded, is kept in memory in every process: the training set (on a GPU where there is
+    room), and each query and gallery that is scored."""
     num_workers: int = 2
     """Threads that decode into memory, or processes that decode batch by batch."""
     max_bad_samples: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
-    """Samples that do not decode and may be skipped, in every process, each with a warning."""
+    """Training samples that do not decode and may be skipped, in every process, each with a warning. Where a picture to be
+    scored does not decode, the run stops."""
 
     def __post_init__(self) -> None:
         if not all(type(share) is int and share >= 1 for share in self.pairs_ratio):

@@ -87,7 +87,12 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
             keys=table.keys[rows],
             rows=rows,
             num_mine=num_mine,
-            loader=make_loader(choose_samples(table, rows[mine], config.input), config.data, accelerator.device),
+            loader=make_loader(
+                choose_samples(table, rows[mine], config.input),
+                config.data,
+                accelerator.device,
+                may_lie_on_gpu=False,  # the room there is for training
+            ),
         )
     if not len(same_identity(*(_unseen(part) for part in parts.values()))[0].rows):
         raise ShardError(

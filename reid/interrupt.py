@@ -22,7 +22,7 @@ class Interrupt:
     def want(self, signum: int, frame: FrameType | None) -> None:
         """Take a signal; the second is not waited for."""
         if self._is_wanted:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped at once: --resume goes on from the last checkpoint")
         self._is_wanted = True
 
     def agreed(self, accelerator: Accelerator, step: int) -> bool:

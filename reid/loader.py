@@ -40,15 +40,17 @@ class Loader(Protocol):
         """
 
 
-def make_loader(train_set: Samples, config: DataConfig, device: torch.device) -> Loader:
-    """A loader of `train_set` for `device`: with all of it in memory, on a GPU if there is room, where it fits into
-    config.memory_gib, else with config.num_workers processes that decode."""
+def make_loader(train_set: Samples, config: DataConfig, device: torch.device, *, may_lie_on_gpu: bool = True) -> Loader:
+    """A loader of `train_set` for `device`: with all of it in memory, on a GPU if it may and there is room, where it fits
+    into config.memory_gib, else with config.num_workers processes that decode."""
     num_bytes = len(train_set) * sum(math.prod(shape) for shape in train_set.shapes().values())
     gib = num_bytes / 2**30
     if gib > config.memory_gib:
         logger.info("%.2f GiB of pictures exceed memory_gib = %g: decoded batch by batch", gib, config.memory_gib)
         return WorkerLoader(train_set, device, config.num_workers)
-    fits_device = device.type == "cuda" and num_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    fits_device = (
+        may_lie_on_gpu and device.type == "cuda" and num_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    )
     storage = device if fits_device else torch.device("cpu")
     logger.info("%.2f GiB of pictures are kept in memory on %s", gib, storage)
     return MemoryLoader(train_set, device, storage, config.num_workers)

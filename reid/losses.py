@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reid.batch import ORIGINS, Batch
+from reid.batch import ORIGINS, Batch, on_device
 from reid.gather import gather
 
 SPREAD = "distance_spread"
@@ -30,7 +30,7 @@ class PerOrigin:
 
     def of(self, origins: Tensor) -> Tensor:
         """origins (B,) int64, indices into ORIGINS -> (B,) float32."""
-        return torch.tensor([getattr(self, name) for name in ORIGINS], device=origins.device)[origins]
+        return on_device(tuple(float(getattr(self, name)) for name in ORIGINS), origins.device)[origins]
 
 
 def everywhere(value: float) -> PerOrigin:

@@ -26,7 +26,9 @@ _FLIP_ONLY = AugmentConfig(pad=0, flip=0.5, erase=0.0)
 def baseline() -> TrainConfig:
     """SAN's and DSA-reID's baseline: ResNet-50, identity and triplet loss (DSA sec. 4.2, table 3 "RE+LS"; SAN sec. 3.2).
 
-    P x K = 16 x 4, margin 0.3, smoothing 0.1, Adam with warm-up to 8e-4, halved every 40 of 320 epochs.
+    P x K = 16 x 4, margin 0.3, smoothing 0.1, Adam with warm-up to 8e-4, halved every 40 of 320 epochs, counted from the
+    start. Weights 0.5 and 1.5 are those of both papers' whole networks; one classifier layer (DSA-reID's own heads have two:
+    `model.classifier-layers`) and 10 pixels of padding are not given for the baseline.
     """
     return TrainConfig(
         model=GlobalPoolConfig(pooling="average", embedding_dim=None),
@@ -60,8 +62,8 @@ def global_pool(backbone: BackboneName = "resnet50") -> TrainConfig:
 def global_pool_osnet() -> TrainConfig:
     """GlobalPool on OSNet (Part awareness, sec. IV-C1): average pooling, AMSGrad, cosine, 250 epochs, batch 64.
 
-    New layers alone for 10 epochs (in the paper the classifier); smoothing 0.1, which the paper does not number, as in
-    OSNet's own.
+    New layers alone for 10 epochs (in the paper the classifier), so it wants `model.backbone.weights FILE`. Smoothing 0.1,
+    which the paper does not number, is that of OSNet's own; weight decay 5e-4 that of the other backbones.
     """
     return TrainConfig(
         model=GlobalPoolConfig(backbone=BackboneConfig(name="osnet"), pooling="average", embedding_dim=512),
@@ -211,7 +213,10 @@ def _pose_transfer_sgd(*, learning_rate: float, epochs: int, milestones: tuple[f
 def _pose_transfer(
     model: GlobalPoolConfig, *, losses: LossConfig, sampler: SamplerConfig, optimise: OptimiseConfig
 ) -> TrainConfig:
-    """Pose-transferrable reID, sec. 4.2: 256 x 256, cropped to 224 x 224 at random or, in testing, in the middle."""
+    """Pose-transferrable reID, sec. 4.2: 256 x 256, cropped to 224 x 224 at random or, in testing, in the middle.
+
+    The average over a map of stride 16 is not given there, nor is dropout built for R-CE, which may have had it.
+    """
     return TrainConfig(
         model=model,
         losses=losses,

@@ -132,13 +132,19 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
     elif resume:
         found, weights, optimiser = read_checkpoint(last)
         check_same_run(found, state)
-        state = found
+        state = replace(found, config=config)
     torch.manual_seed(config.seed)
     model = build_model(config.model, len(train_set.class_names), losses=config.losses, pretrained=weights is None)
     if weights is not None:
         load_weights(model, weights, where=last)
     else:
         state = replace(state, provenance=model.backbone.provenance)
+    if config.optimise.head_only_epochs and state.provenance.startswith("random"):
+        logger.warning(
+            "the backbone's weights are random and stay so for %d epochs: give --model.backbone.weights FILE, or "
+            "--optimise.head-only-epochs 0",
+            config.optimise.head_only_epochs,
+        )
     model.to(accelerator.device, memory_format=torch.channels_last)
     network, turns = wrap(model, config, accelerator)
     if optimiser is not None:
@@ -176,7 +182,10 @@ def start_accelerator(precision: Precision = "auto", out: Path | None = None) ->
         raise ValueError("precision fp16 needs a GPU: give bf16 or no")
     trackers = None if out is None else ["tensorboard", *(["wandb"] if is_wandb_available() else [])]
     logs = ProjectConfiguration(project_dir=out, logging_dir=None if out is None else str(out / "tensorboard"))
-    return Accelerator(mixed_precision=chosen, log_with=trackers, project_config=logs)
+    accelerator = Accelerator(mixed_precision=chosen, log_with=trackers, project_config=logs)
+    if not accelerator.is_main_process:
+        logging.getLogger("reid").setLevel(logging.ERROR)  # what is told, is told once
+    return accelerator
 
 
 def open_run(folder: Path, which: Which | None = None, precision: Precision | None = None) -> tuple[Run, Accelerator]:
@@ -185,6 +194,14 @@ def open_run(folder: Path, which: Which | None = None, precision: Precision | No
     accelerator = start_accelerator(precision or run.config.precision)
     run.model.to(accelerator.device, memory_format=torch.channels_last)
     return run, accelerator
+
+
+def check_alone(accelerator: Accelerator) -> None:
+    """Raise ValueError for a command that one process does, started with several."""
+    if accelerator.num_processes > 1:
+        raise ValueError(
+            f"this command is done by one process, got {accelerator.num_processes}: start it with python -m reid"
+        )
 
 
 def computes_in_bf16() -> bool:

@@ -56,6 +56,8 @@ class Bench:
 
     def run(self) -> int:
         """Returns the exit code, 0 whether targets are met or not."""
+        if self.device == "cpu":
+            os.environ["ACCELERATE_USE_CPU"] = "true"  # also where there is a GPU
         torch.set_num_threads(self.threads)
         before = {**hardware(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "unset")}
         if self.device == "cuda":

@@ -12,7 +12,7 @@ from reid.config import Precision
 from reid.embeddings import Embeddings, write_embeddings
 from reid.evaluate import embed
 from reid.pictures import open_pictures
-from reid.setup import open_run
+from reid.setup import check_alone, open_run
 from shards.console import write_json, write_text
 
 
@@ -38,6 +38,7 @@ class Embed:
     def run(self) -> int:
         """Returns the exit code."""
         run, accelerator = open_run(self.folder, self.checkpoint, self.precision)
+        check_alone(accelerator)
         pictures = open_pictures(self.data, run.config.input, accelerator.device, num_workers=self.workers)
         num = len(pictures.keys)
         vectors = embed(run.model, pictures.loader, num, run.config, accelerator).cpu().numpy()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from reid.checkpoint import load_run
+from reid.checkpoint import Which, load_run
 from reid.export import export_onnx
 from shards.console import write_json, write_text
 
@@ -19,16 +19,22 @@ class Export:
     """Folder of a run of `python -m reid train`."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL.onnx")]
     """File to write: input "images" (B, 3, H, W), normalised as its metadata say; output "embeddings" (B, D)."""
+    checkpoint: Which | None = None
+    """By default the best, where there is one."""
     json: bool = False
     """Write JSON to stdout."""
 
     def run(self) -> int:
         """Returns the exit code."""
-        run = load_run(self.folder)
-        size = run.config.input
-        num_kept = export_onnx(
-            run.model, self.out, height=size.height, width=size.width, metadata={"source": str(self.folder)}
-        )
+        run = load_run(self.folder, self.checkpoint)
+        size, evaluate = run.config.input, run.config.evaluate
+        about = {
+            "source": str(self.folder),
+            "resize": "x".join(map(str, size.stored)),
+            "flip": "sum of unit embeddings of picture and mirror image" if evaluate.flip else "none",
+            "metric": evaluate.metric,
+        }
+        num_kept = export_onnx(run.model, self.out, height=size.height, width=size.width, metadata=about)
         num_trained = sum(parameter.numel() for parameter in run.model.parameters())
         if self.json:
             result = {"out": str(self.out), "num_parameters": num_kept, "num_parameters_in_training": num_trained}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from reid.distances import Metric
@@ -36,6 +37,10 @@ class Score:
 
     def run(self) -> int:
         """Returns the exit code."""
+        if self.device.partition(":")[0] not in ("cpu", "cuda"):
+            raise ValueError(f"--device must be cpu, cuda or cuda:NUMBER, got {self.device}")
+        if self.device != "cpu" and not torch.cuda.is_available():
+            raise ValueError(f"--device {self.device} needs a GPU that torch can use, there is none: leave it out")
         query, gallery = read_retrieval(self.file)
         start = time.perf_counter()
         config = RankingConfig(metric=self.metric, protocol=self.protocol, multi_query=self.multi_query)

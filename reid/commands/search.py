@@ -11,7 +11,7 @@ import tyro
 from reid.checkpoint import Which
 from reid.pictures import open_pictures
 from reid.search import Match, draw_matches, is_searched, search
-from reid.setup import open_run
+from reid.setup import check_alone, open_run
 from shards.console import write_json, write_text
 from shards.writer import atomic_file
 
@@ -49,6 +49,7 @@ class Search:
         if missing := [path for path in self.query if not path.is_file()]:
             raise FileNotFoundError(f"a query is a picture of a person, found no file {missing[0]}")
         run, accelerator = open_run(self.folder, self.checkpoint)
+        check_alone(accelerator)
         gallery = open_pictures(
             self.gallery,
             run.config.input,

@@ -40,6 +40,8 @@ class GlobalPool(Model):
     def __init__(self, config: GlobalPoolConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""
         super().__init__()
+        if config.neck and losses.identity_weight == 0:
+            raise ValueError("a neck learns from the identity loss alone: identity_weight must be > 0, got 0")
         self.backbone = backbone
         self._average, self._losses = config.pooling == "average", losses
         dim = config.embedding_dim or backbone.num_channels

@@ -163,3 +163,15 @@ def test_weights_of_another_network(tmp_path: Path):
     del weights["classifier.bias"]
     with pytest.raises(ValueError, match="classifier.bias"):
         load_weights(tiny(num_classes=4), weights, where=Path("a"))
+
+
+def test_what_the_outcome_does_not_depend_on_may_be_given_anew():
+    found = state()
+    config = found.config
+    other = replace(
+        config, checkpoint_every=7, compile=True, data=replace(config.data, memory_gib=0.5, max_bad_samples=3)
+    )
+    check_same_run(found, replace(found, config=other))
+    with pytest.raises(ValueError, match="another configuration, data.num_workers: "):  # pairs depend on them
+        workers = replace(config.data, num_workers=config.data.num_workers + 1)
+        check_same_run(found, replace(found, config=replace(config, data=workers)))

@@ -107,11 +107,17 @@ def test_unknown_identities_are_an_error(name: str):
         build(CONFIGS[name])(make_batch((0, 0, 1, UNKNOWN)))
 
 
-@pytest.mark.parametrize("name", ["global pool", "neck", "pcb"])
+@pytest.mark.parametrize("name", ["global pool", "pcb"])
 def test_without_identity_loss_there_is_no_classifier(name: str):
     model = build(CONFIGS[name], identity_weight=0)
     backward(model(make_batch()))
-    assert [key for key, parameter in model.named_parameters() if parameter.grad is None and "neck" not in key] == []
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["neck", "mgn"])
+def test_layers_that_only_the_identity_loss_teaches_want_it(name: str):
+    with pytest.raises(ValueError, match="identity_weight must be > 0, got 0"):
+        build(CONFIGS[name], identity_weight=0)
 
 
 def test_the_neck_stands_between_the_triplet_and_the_classifier():

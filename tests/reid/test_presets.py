@@ -4,15 +4,18 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 import tyro
 
 from reid.augment import AugmentConfig
+from reid.cli import told_plainly
 from reid.commands.train import Train
 from reid.config import TrainConfig, differences, flat, from_dict, to_dict
 from reid.dataset import DataConfig
 from reid.losses import PerOrigin
 from reid.models.pcb import PcbConfig
 from reid.presets import PRESETS
+from reid.sampler import SamplerConfig
 
 PART_AWARENESS = {
     "optimise.optimiser": "sgd", "optimise.momentum": 0.9, "optimise.weight_decay": 5e-4,
@@ -183,3 +186,27 @@ def test_what_cannot_be_trained():
         replace(config, optimise=replace(config.optimise, triplet_learning_rate=0.1))
     with pytest.raises(ValueError, match="needs seed >= 0 and checkpoint_every >= 1, got 0 and 0"):
         TrainConfig(checkpoint_every=0)
+
+
+@pytest.mark.parametrize(("batch_size", "per"), [(8, 1), (4, 4)])
+def test_a_batch_must_have_triplets(batch_size: int, per: int):
+    sampler = SamplerConfig(batch_size=batch_size, images_per_identity=per)
+    with pytest.raises(ValueError, match="a triplet needs two pictures of one person and one of another"):
+        replace(PRESETS["baseline"](), sampler=sampler)
+    assert replace(PRESETS["gp-r50"](), sampler=sampler).sampler == sampler
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "2.00 GiB. A smaller sampler.batch-size",
+        ),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "Fewer data.num-workers"),
+        (RuntimeError("shapes do not match"), None),
+    ],
+)
+def test_errors_of_memory_say_what_to_do(raised: RuntimeError, told: str | None):
+    with pytest.raises(RuntimeError if told is None else ValueError, match=told), told_plainly():
+        raise raised

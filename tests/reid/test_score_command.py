@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import tyro
 
 from reid.commands.score import Score
@@ -90,3 +91,10 @@ def test_it_starts_without_what_training_needs(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(("device", "message"), [("cuda", "needs a GPU"), ("tpu", "must be cpu, cuda or cuda:NUMBER")])
+def test_a_device_that_is_not_there(capsys, monkeypatch: pytest.MonkeyPatch, device: str, message: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        score(capsys, str(ORACLE), "--device", device)
