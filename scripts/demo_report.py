@@ -19,6 +19,7 @@ import simplejpeg
 import tyro
 from jinja2 import Environment, StrictUndefined
 
+from reid.report.pictures import Picture
 from shards.codec import encode_png
 from shards.console import main, write_text
 from shards.info import set_info
@@ -38,20 +39,6 @@ MAX_CROPS = 120
 MAX_IDENTITIES, MAX_VIEWS, MAX_FRAMES = 6, 10, 6
 """Of the scenes: people, pictures of each, and whole frames."""
 HEADINGS = ("towards the camera", "to the right", "away from the camera", "to the left")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """A picture inside the page."""
-
-    uri: str
-    """`data:` with its bytes."""
-    alt: str
-    """What it shows, in words."""
-    label: str
-    """What is written beneath it."""
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

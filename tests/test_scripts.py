@@ -371,11 +371,8 @@ def luminance(colour: str) -> float:
     return float(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
 
 
-@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 500)])
-def test_report_in_a_browser(page: Path, tmp_path: Path, dark: bool, width: int):
-    found, console = browse(page, tmp_path, dark=dark, width=width)
-    assert console == []
-    assert len(found["pictures"]) > 100
+def check_shown(found: dict, *, dark: bool) -> None:
+    """What `browse` found: pictures as large as the page says, nothing beyond its edge, texts that can be read."""
     for alt, width_px, height_px, shown_width, shown_height, *told in found["pictures"]:
         assert min(width_px, height_px, shown_width, shown_height) > 16, alt
         assert told == [width_px, height_px], alt
@@ -385,6 +382,14 @@ def test_report_in_a_browser(page: Path, tmp_path: Path, dark: bool, width: int)
     for text, ink, paper in found["texts"]:
         low, high = sorted((luminance(ink), luminance(paper)))
         assert (high + 0.05) / (low + 0.05) >= 4.5, text
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 500)])
+def test_report_in_a_browser(page: Path, tmp_path: Path, dark: bool, width: int):
+    found, console = browse(page, tmp_path, dark=dark, width=width)
+    assert console == []
+    assert len(found["pictures"]) > 100
+    check_shown(found, dark=dark)
 
 
 def test_a_broken_page_is_noticed(tmp_path: Path):

@@ -16,7 +16,7 @@ import pytest
 import simplejpeg
 import torch
 from accelerate.state import AcceleratorState
-from test_scripts import browse, luminance
+from test_scripts import browse, check_shown, luminance
 from tiny_people import People, build_people
 
 from reid.batch import normalise
@@ -200,15 +200,7 @@ def test_page_in_a_browser(page: Path, tmp_path: Path, dark: bool, width: int):
     seen, console = browse(page, tmp_path, dark=dark, width=width)
     assert console == []
     assert len(seen["pictures"]) > 150
-    for alt, width_px, height_px, shown_width, shown_height, *told in seen["pictures"]:
-        assert min(width_px, height_px, shown_width, shown_height) > 16, alt
-        assert told == [width_px, height_px], alt
-        assert shown_width / shown_height == pytest.approx(width_px / height_px, rel=0.05), alt
-    assert seen["overflow"] <= 0
-    assert (luminance(seen["texts"][0][2]) < 0.1) == dark
-    for text, ink, paper in seen["texts"]:
-        low, high = sorted((luminance(ink), luminance(paper)))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, text
+    check_shown(seen, dark=dark)
 
 
 def test_rank_lists_equal_a_slow_ranking(noisy: Found):
