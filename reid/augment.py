@@ -143,6 +143,7 @@ def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters) -> 
         camera_ids=stored.camera_ids,
         flipped=flip,
         keys=stored.keys,
+        has_identities=stored.has_identities,
         labels=labels,
     )
 

@@ -31,6 +31,8 @@ class StoredBatch:
     """(B,) int64, -1 for unknown."""
     keys: tuple[str, ...]
     """(B,) `SET/KEY` of every sample, for messages."""
+    has_identities: bool = True
+    """False of rendered pairs, whose `identities` are all UNKNOWN. To ask the tensor would wait for the device."""
     labels: Mapping[Field, Tensor] = field(default_factory=dict)
     """Those fields that the model asked for: "iuv" (B, H, W, 3), "parts" (B, H, W), "texture" (B, 256, 256, 3), "aligned"
     (B, H, W, 3), all uint8."""
@@ -51,6 +53,8 @@ class Batch:
     flipped: Tensor
     """(B,) bool: whether the picture was mirrored; `labels["texture"]` and `labels["aligned"]` never are."""
     keys: tuple[str, ...]
+    has_identities: bool = True
+    """As in `StoredBatch`."""
     labels: Mapping[Field, Tensor] = field(default_factory=dict)
     """As in `StoredBatch`; "iuv" and "parts" have gone where the pixels went, background where those were erased."""
 

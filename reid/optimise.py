@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from reid.models.model import Model
@@ -92,10 +93,10 @@ def make_turns(model: Model, config: OptimiseConfig) -> tuple[Turn, ...]:
 
 
 def _optimiser(model: Model, config: OptimiseConfig) -> Optimizer:
-    pretrained = list(model.backbone.parameters())
-    known = set(pretrained)
-    fresh = [parameter for parameter in model.parameters() if parameter not in known]
-    groups = [{"params": pretrained, "factor": config.backbone_factor}, {"params": fresh, "factor": 1.0}]
+    factors = {"backbone": config.backbone_factor, **model.rate_factors}
+    groups = [{"params": list(model.get_submodule(name).parameters()), "factor": f} for name, f in factors.items()]
+    known = {parameter for group in groups for parameter in group["params"]}
+    groups.append({"params": [one for one in model.parameters() if one not in known], "factor": 1.0})
     groups = [group for group in groups if group["params"]]
     match config.optimiser:
         case "sgd":
@@ -120,10 +121,11 @@ def set_rates(turn: Turn, config: OptimiseConfig, epoch: float) -> float:
     return rate
 
 
-def hold_backbone(model: Model) -> None:
-    """Let the next step pass over the layers with pretrained weights."""
-    for parameter in model.backbone.parameters():
-        parameter.grad = None
+def hold(*modules: nn.Module) -> None:
+    """Let the next step pass over these layers: without a gradient there is neither momentum nor decay of weights."""
+    for module in modules:
+        for parameter in module.parameters():
+            parameter.grad = None
 
 
 def state_tensors(turns: Sequence[Turn], model: Model) -> dict[str, torch.Tensor]:

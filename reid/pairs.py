@@ -195,5 +195,6 @@ def _stored(arrays: Mapping[Field, Tensor], keys: tuple[str, ...], device: torch
         origins=torch.full((count,), ORIGINS.index("rendered"), device=device),
         camera_ids=torch.full((count,), -1, device=device),
         keys=keys,
+        has_identities=False,
         labels={field: array for field, array in arrays.items() if field != "image"},
     )

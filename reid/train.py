@@ -10,7 +10,7 @@ from reid.batch import Batch
 from reid.checkpoint import State
 from reid.config import TrainConfig
 from reid.interrupt import interruptible
-from reid.optimise import Turn, hold_backbone, set_rates
+from reid.optimise import Turn, hold, set_rates
 from reid.pairs import PairSource
 from reid.setup import Setup, set_up
 
@@ -46,7 +46,9 @@ def update(run: Setup, turn: Turn, batch: Batch, *, is_backbone_held: bool = Fal
     losses = run.network(batch)
     run.accelerator.backward(objective(losses, turn))
     if is_backbone_held:
-        hold_backbone(run.model)
+        hold(run.model.backbone)
+    if not batch.has_identities:
+        hold(*map(run.model.get_submodule, run.model.identity_layers))
     turn.optimiser.step()
     turn.optimiser.zero_grad()
     return losses

@@ -58,6 +58,8 @@ class Mgn(Model):
     ones (eq. 5).
     """
 
+    training_only = ("classifiers",)
+
     def __init__(self, config: MgnConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""
         super().__init__()
@@ -84,6 +86,12 @@ class Mgn(Model):
 
     def embed(self, images: Tensor) -> Tensor:
         return torch.cat(self._features(images), dim=1)
+
+    def embedding_parts(self) -> dict[str, int]:
+        """As Huang et al. 2020, fig. 13b, calls them: branch, then global or stripe."""
+        branches = range(1, NUM_BRANCHES + 1)
+        stripes = [f"B{branch}S{stripe}" for branch in branches[1:] for stripe in range(1, branch + 1)]
+        return dict.fromkeys([*(f"B{branch}G" for branch in branches), *stripes], self.reductions[0].out_features)
 
     def part_features(self, images: Tensor) -> Tensor:
         """The three stripes of the third branch."""

@@ -1,6 +1,8 @@
 """What a method is to the trainer: a model with `losses(batch)` and `embed(images)`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -17,6 +19,13 @@ class Model(nn.Module, ABC):
     """Fields that `losses` reads from `Batch.labels`, as the model is configured; the data loader decodes these."""
     takes_pairs: bool = False
     """Whether `losses` knows what to do with a batch of rendered pairs, whose identities are unknown."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Names of the submodules that `losses` alone needs; each may be None."""
+    identity_layers: tuple[str, ...] = ()
+    """Names of the submodules that a batch of pairs must leave as they are: those that tell identities apart. Their
+    parameters stand in its losses' graph all the same, times 0, because processes wait for every gradient."""
+    rate_factors: Mapping[str, float] = {}
+    """Submodule -> its learning rate, times that of new layers."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -32,10 +41,26 @@ class Model(nn.Module, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W) normalised -> (B, D) embeddings to be compared, of the mode (train or eval) that it is in."""
 
+    def embedding_parts(self) -> Mapping[str, int]:
+        """Name -> width of the features that an embedding consists of, in their order; the widths add up to D. Empty where
+        it is one feature."""
+        return {}
+
     def part_features(self, images: Tensor) -> Tensor | None:
         """images (B, 3, H, W) normalised -> (B, P, C): features of parts of the body, from top to bottom, pooled from the
         deepest map that the parts share (Huang et al. 2020, sec. IV-E). None of a model that knows no parts."""
         return None
+
+    def drawings(self, images: Tensor) -> Mapping[str, Tensor]:
+        """What training taught the network to draw of images (B, 3, H, W) normalised: name -> (B, h, w, 3) uint8, RGB. Empty
+        of one that was taught no such thing."""
+        return {}
+
+    def strip(self) -> Self:
+        """Take out, for good, what `losses` alone needs: embeddings stay the same. Returns the model."""
+        for name in self.training_only:
+            setattr(self, name, None)
+        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`losses`, by the name that wrappers for several processes and compilers know."""

@@ -35,6 +35,8 @@ class Pcb(Model):
     the whole embedding.
     """
 
+    training_only = ("classifiers",)
+
     def __init__(self, config: PcbConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""
         super().__init__()
@@ -57,6 +59,10 @@ class Pcb(Model):
 
     def embed(self, images: Tensor) -> Tensor:
         return self._features(images).flatten(1)
+
+    def embedding_parts(self) -> dict[str, int]:
+        """Stripes from top to bottom (Huang et al. 2020, fig. 13a)."""
+        return {f"stripe {i}": embed[0].out_features for i, embed in enumerate(self.embeddings, start=1)}
 
     def part_features(self, images: Tensor) -> Tensor:
         return pool_stripes(self.feature_map(images), len(self.embeddings))
