@@ -48,7 +48,7 @@ def update(run: Setup, turn: Turn, batch: Batch, *, is_backbone_held: bool = Fal
     if is_backbone_held:
         hold(run.model.backbone)
     if not batch.has_identities:
-        hold(*map(run.model.get_submodule, run.model.identity_layers))
+        hold(*filter(None, (getattr(run.model, name) for name in run.model.identity_layers)))
     turn.optimiser.step()
     turn.optimiser.zero_grad()
     return losses

@@ -17,7 +17,10 @@ def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pr
     where all weights will come from a checkpoint.
     """
     if num_classes < 1:
-        raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+        raise ValueError(
+            f"{type(config).__name__} learns from identities, got none: name a set of known people under data.real, "
+            "data.rendered or data.generated"
+        )
     backbone = build_backbone(config.backbone, pretrained=pretrained)
     match config:
         case GlobalPoolConfig():

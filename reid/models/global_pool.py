@@ -37,7 +37,7 @@ class GlobalPoolConfig:
 class GlobalPool(Model):
     """Embeddings of `embedding_dim` (D), or as many as the backbone has channels."""
 
-    training_only = ("classifier",)
+    training_only = identity_layers = ("classifier",)
 
     def __init__(self, config: GlobalPoolConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""

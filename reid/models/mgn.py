@@ -58,7 +58,7 @@ class Mgn(Model):
     ones (eq. 5).
     """
 
-    training_only = ("classifiers",)
+    training_only = identity_layers = ("classifiers",)
 
     def __init__(self, config: MgnConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""

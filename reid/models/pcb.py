@@ -35,7 +35,7 @@ class Pcb(Model):
     the whole embedding.
     """
 
-    training_only = ("classifiers",)
+    training_only = identity_layers = ("classifiers",)
 
     def __init__(self, config: PcbConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""

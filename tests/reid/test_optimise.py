@@ -153,7 +153,7 @@ def test_the_backbone_is_held_at_first(tmp_path, monkeypatch: pytest.MonkeyPatch
         return model
 
     built: list[tuple[TinyModel, dict[str, torch.Tensor]]] = []
-    monkeypatch.setattr("reid.setup.build_model", build)
+    monkeypatch.setattr("reid.start.build_model", build)
     place = build_people(tmp_path / "set", People())
     for epochs in (2, 3):
         optimise = OptimiseConfig(epochs=epochs, learning_rate=1e-2, warmup_epochs=0, head_only_epochs=2)

@@ -62,7 +62,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, build: Callable[..., torch.nn.Module]) -> None:
-    monkeypatch.setattr("reid.setup.build_model", build)
+    monkeypatch.setattr("reid.start.build_model", build)
     monkeypatch.setattr("reid.checkpoint.build_model", build)
 
 
