@@ -81,12 +81,28 @@ PUBLISHED = {
     },
     "laptop": {"model.backbone.name": "resnet18", "input.height": 128, "input.width": 64, "model.neck": True},
 }  # fmt: skip
+PART_AWARE = {
+    "gp-ps": "gp-r50", "gp-ps-mobilenetv2": "gp-mobilenetv2", "gp-ps-densenet121": "gp-densenet121",
+    "gp-ps-osnet": "gp-osnet", "pcb-ps": "pcb", "mgn-ps": "mgn",
+}  # fmt: skip
+"""Preset with a part head -> its baseline (Huang et al. 2020, sec. III and IV-C)."""
+PART_HEAD = {"structure": "c", "granularity": 7, "weight": 1.0}
+PUBLISHED |= {
+    name: PUBLISHED[baseline] | {f"model.part_head.{field}": value for field, value in PART_HEAD.items()}
+    for name, baseline in PART_AWARE.items()
+}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_as_published(name: str):
     found, wanted = json.loads(json.dumps([flat(PRESETS[name]()), PUBLISHED[name]]))
     assert {field: found.get(field, "missing") for field in wanted} == wanted
+
+
+@pytest.mark.parametrize(("name", "baseline"), PART_AWARE.items())
+def test_part_aware_presets_differ_from_their_baselines_in_the_head_alone(name: str, baseline: str):
+    changed = {line.partition(":")[0] for line in differences(PRESETS[baseline](), PRESETS[name]())}
+    assert changed == {f"model.part_head.{field}" for field in PART_HEAD}
 
 
 def test_parts_and_their_sizes():
