@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
-from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
+from reid.models.heads import classifier, embedding_layer, pool_stripes
 from reid.models.model import Model
 
 
@@ -52,7 +52,11 @@ class GlobalPool(Model):
         if config.neck:
             self.neck.bias.requires_grad_(False)  # as in the paper: the classifier has no bias either
         # A classifier without loss would have no gradients, which several processes do not allow.
-        self.classifier = _classifier(config, dim, num_classes) if losses.identity_weight > 0 else None
+        self.classifier = (
+            classifier(dim, num_classes, bias=not config.neck, num_layers=config.classifier_layers)
+            if losses.identity_weight > 0
+            else None
+        )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         feature = self._feature(batch.images)
@@ -68,8 +72,3 @@ class GlobalPool(Model):
     def _feature(self, images: Tensor) -> Tensor:
         """(B, D), before the neck."""
         return self.embedding(pool_stripes(self.feature_map(images), 1, average=self._average)[:, 0])
-
-
-def _classifier(config: GlobalPoolConfig, dim: int, num_classes: int) -> nn.Module:
-    last = classifier(dim, num_classes, bias=not config.neck)
-    return last if config.classifier_layers == 1 else nn.Sequential(linear(dim, dim), nn.ReLU(inplace=True), last)
