@@ -111,7 +111,7 @@ class Dsa(Model):
             fused, seen = self._fuse(features, batch.images, batch.labels["iuv"])
             watched["unseen"] = 1 - seen.float().mean()
         alone = [each for name, count in self._num_features.items() for each in features[name].chunk(count, dim=1)]
-        logits = [classify(each) for classify, each in zip(self.classifiers, alone, strict=False)]
+        logits = [classify(alone[i]) for i, classify in enumerate(self.classifiers)]
         found = reid_losses(batch, self._losses, logits=logits, embeddings=list(fused.values()), heads="sum")
         if self.fused_classifiers:
             logits = [classify(each) for classify, each in zip(self.fused_classifiers, fused.values(), strict=True)]
