@@ -13,6 +13,7 @@ from reid.config import EvaluateConfig, TrainConfig
 from reid.dataset import InputConfig
 from reid.losses import LossConfig, PerOrigin, everywhere
 from reid.models.backbone import BackboneConfig, BackboneName
+from reid.models.dsa import DsaConfig
 from reid.models.global_pool import GlobalPoolConfig
 from reid.models.mgn import MgnConfig
 from reid.models.part_head import PartHeadConfig
@@ -48,6 +49,20 @@ def baseline() -> TrainConfig:
             gamma=0.5,
         ),
     )
+
+
+def dsa() -> TrainConfig:
+    """DSA-reID (Zhang et al. 2019, sec. 4.2): its baseline's settings, two branches, guided by a stream of dense semantics.
+
+    Weights: 0.5 for the identity loss of the picture's own features, 1.5 for the triplet and 1.0 for the identity loss of the
+    fused ones. Wants sets with iuv.
+    """
+    return replace(baseline(), model=DsaConfig())
+
+
+def dsa_two_branches() -> TrainConfig:
+    """DSA-reID's "Baseline (Two branches)" (table 3): the same network and losses without the guiding stream."""
+    return replace(dsa(), model=DsaConfig(guide="none"))
 
 
 def global_pool(backbone: BackboneName = "resnet50") -> TrainConfig:
@@ -240,6 +255,8 @@ def _pose_transfer(
 
 PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "baseline": baseline,
+    "dsa": dsa,
+    "dsa-two-branches": dsa_two_branches,
     "gp-r50": global_pool,
     "gp-mobilenetv2": partial(global_pool, "mobilenetv2"),
     "gp-densenet121": partial(global_pool, "densenet121"),

@@ -2,12 +2,13 @@
 
 from reid.losses import LossConfig
 from reid.models.backbone import build_backbone
+from reid.models.dsa import Dsa, DsaConfig
 from reid.models.global_pool import GlobalPool, GlobalPoolConfig
 from reid.models.mgn import Mgn, MgnConfig
 from reid.models.model import Model
 from reid.models.pcb import Pcb, PcbConfig
 
-ModelConfig = GlobalPoolConfig | PcbConfig | MgnConfig
+ModelConfig = GlobalPoolConfig | PcbConfig | MgnConfig | DsaConfig
 
 
 def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pretrained: bool) -> Model:
@@ -29,3 +30,5 @@ def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pr
             return Pcb(config, backbone, num_classes, losses=losses)
         case MgnConfig():
             return Mgn(config, backbone, num_classes, losses=losses)
+        case DsaConfig():
+            return Dsa(config, backbone, num_classes, losses=losses)

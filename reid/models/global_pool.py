@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
-from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
+from reid.models.heads import classifier, embedding_layer, pool_stripes
 from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 
@@ -55,15 +55,22 @@ class GlobalPool(PartAware):
         if config.neck:
             self.neck.bias.requires_grad_(False)  # as in the paper: the classifier has no bias either
         # A classifier without loss would have no gradients, which several processes do not allow.
-        self.classifier = _classifier(config, dim, num_classes) if losses.identity_weight > 0 else None
+        self.classifier = (
+            classifier(dim, num_classes, bias=not config.neck, num_layers=config.classifier_layers)
+            if losses.identity_weight > 0
+            else None
+        )
         self.part_head = None if config.part_head is None else PartHead(config.part_head, backbone.num_channels)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         maps = self.feature_map(batch.images)
+        return self.identity_losses(maps, batch) | self.part_losses([maps], batch)
+
+    def identity_losses(self, maps: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`losses.reid_losses` of maps (B, C, h, w), made of the batch's images."""
         feature = self._feature(maps)
         logits = [] if self.classifier is None else [self.classifier(self.neck(feature))]
-        losses = reid_losses(batch, self._losses, logits=logits, embeddings=[feature])
-        return losses | self.part_losses([maps], batch)
+        return reid_losses(batch, self._losses, logits=logits, embeddings=[feature])
 
     def feature_map(self, images: Tensor) -> Tensor:
         return self.backbone(images)
@@ -74,8 +81,3 @@ class GlobalPool(PartAware):
     def _feature(self, maps: Tensor) -> Tensor:
         """(B, D), before the neck."""
         return self.embedding(pool_stripes(maps, 1, average=self._average)[:, 0])
-
-
-def _classifier(config: GlobalPoolConfig, dim: int, num_classes: int) -> nn.Module:
-    last = classifier(dim, num_classes, bias=not config.neck)
-    return last if config.classifier_layers == 1 else nn.Sequential(linear(dim, dim), nn.ReLU(inplace=True), last)

@@ -36,19 +36,26 @@ POSE_TRANSFER = {
     "augment.pad": 0, "augment.erase": 0.0, "input.height": 224, "input.width": 224, "input.resize": (256, 256),
 }  # fmt: skip
 """Liu et al. 2018, sec. 4.2."""
+BASELINE = {
+    "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
+    **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
+    **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
+    "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
+    "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
+    "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,
+    "optimise.epochs": 320, "optimise.backbone_factor": 1.0, "input.height": 256, "input.width": 128,
+    "augment.erase": 0.5,
+}  # fmt: skip
+"""Zhang et al. 2019, sec. 4.2."""
+DSA = BASELINE | {
+    "model.type": "DsaConfig", "model.branches": "both", "model.fusion": "add", "model.part_size": 32,
+    "model.fused_identity_weight": 1.0, "augment.flip": 0.5,
+}  # fmt: skip
 SMOOTHED = {"losses.smoothing.real": 0.0, "losses.smoothing.generated": 0.4, "losses.identity_weight": 1.0}
 PUBLISHED = {
-    # Zhang et al. 2019, sec. 4.2
-    "baseline": {
-        "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
-        **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
-        **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
-        "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
-        "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
-        "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,
-        "optimise.epochs": 320, "optimise.backbone_factor": 1.0, "input.height": 256, "input.width": 128,
-        "augment.erase": 0.5,
-    },
+    "baseline": BASELINE,
+    "dsa": DSA | {"model.guide": "dense"},
+    "dsa-two-branches": DSA | {"model.guide": "none"},
     "gp-r50": GLOBAL_POOL | {"model.backbone.name": "resnet50"},
     "gp-mobilenetv2": GLOBAL_POOL | {"model.backbone.name": "mobilenetv2"},
     "gp-densenet121": GLOBAL_POOL | {"model.backbone.name": "densenet121"},
