@@ -55,7 +55,11 @@ class GlobalPool(Model):
         self.classifier = _classifier(config, dim, num_classes) if losses.identity_weight > 0 else None
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        feature = self._feature(batch.images)
+        return self.identity_losses(self.feature_map(batch.images), batch)
+
+    def identity_losses(self, maps: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`losses.reid_losses` of maps (B, C, h, w), made of the batch's images."""
+        feature = self._feature(maps)
         logits = [] if self.classifier is None else [self.classifier(self.neck(feature))]
         return reid_losses(batch, self._losses, logits=logits, embeddings=[feature])
 
@@ -63,11 +67,11 @@ class GlobalPool(Model):
         return self.backbone(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        return self.neck(self._feature(images))
+        return self.neck(self._feature(self.feature_map(images)))
 
-    def _feature(self, images: Tensor) -> Tensor:
+    def _feature(self, maps: Tensor) -> Tensor:
         """(B, D), before the neck."""
-        return self.embedding(pool_stripes(self.feature_map(images), 1, average=self._average)[:, 0])
+        return self.embedding(pool_stripes(maps, 1, average=self._average)[:, 0])
 
 
 def _classifier(config: GlobalPoolConfig, dim: int, num_classes: int) -> nn.Module:
