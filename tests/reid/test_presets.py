@@ -37,17 +37,35 @@ POSE_TRANSFER = {
 }  # fmt: skip
 """Liu et al. 2018, sec. 4.2."""
 SMOOTHED = {"losses.smoothing.real": 0.0, "losses.smoothing.generated": 0.4, "losses.identity_weight": 1.0}
+BASELINE = {
+    "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
+    **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
+    **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
+    "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
+    "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
+    "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,
+    "optimise.epochs": 320, "optimise.backbone_factor": 1.0, "input.height": 256, "input.width": 128,
+    "augment.erase": 0.5,
+}  # fmt: skip
+"""Zhang et al. 2019, sec. 4.2."""
+SAN = {
+    "model.type": "SanConfig", "model.backbone.name": "resnet50", "model.reconstruct": "texture",
+    "model.reconstruction_weight": 1.0, "model.pooled": False, "model.skips": False, "input.height": 256,
+    "input.width": 128,
+}  # fmt: skip
+"""Jin et al. 2020, sec. 3.2."""
 PUBLISHED = {
-    # Zhang et al. 2019, sec. 4.2
-    "baseline": {
-        "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
-        **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
-        **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
-        "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
-        "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
-        "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,
-        "optimise.epochs": 320, "optimise.backbone_factor": 1.0, "input.height": 256, "input.width": 128,
-        "augment.erase": 0.5,
+    "baseline": BASELINE,
+    # Jin et al. 2020, sec. 3.2 and appendix, sec. 5
+    "san-pg": SAN | {
+        "model.triplet_weight": 0.0, "model.decoder_rate_factor": 1.0, "losses.identity_weight": 0.0,
+        "losses.triplet_weight": 0.0, "optimise.optimiser": "adam", "optimise.learning_rate": 1e-4,
+        "optimise.epochs": 80, "sampler.batch_size": 16, "augment.erase": 0.0, "augment.flip": 0.5,
+    },
+    "san-basic": BASELINE | SAN | {"model.triplet_weight": 0.0, "model.decoder_rate_factor": 1e-5 / 8e-4},
+    "san": BASELINE | SAN | {
+        "model.triplet_weight": 1.0, "model.triplet_blocks": (1, 2, 3), "model.triplet_margin": 0.3,
+        "model.decoder_rate_factor": 1e-5 / 8e-4,
     },
     "gp-r50": GLOBAL_POOL | {"model.backbone.name": "resnet50"},
     "gp-mobilenetv2": GLOBAL_POOL | {"model.backbone.name": "mobilenetv2"},
@@ -87,6 +105,15 @@ PUBLISHED = {
 def test_a_preset_is_as_published(name: str):
     found, wanted = json.loads(json.dumps([flat(PRESETS[name]()), PUBLISHED[name]]))
     assert {field: found.get(field, "missing") for field in wanted} == wanted
+
+
+def test_san_differs_from_its_baseline_in_the_model_alone():
+    """And in nothing of the model but what it has besides: `test_san.py` compares the networks."""
+    baseline = PRESETS["baseline"]()
+    for name in ("san-basic", "san"):
+        changed = {line.partition(":")[0] for line in differences(baseline, PRESETS[name]())}
+        assert {field.split(".")[0] for field in changed} == {"model"} and "model.backbone.name" not in changed
+    assert differences(PRESETS["san-basic"](), PRESETS["san"]()) == ["model.triplet_weight: 1.0, not 0.0"]
 
 
 def test_parts_and_their_sizes():
