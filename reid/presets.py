@@ -18,6 +18,7 @@ from reid.models.global_pool import GlobalPoolConfig
 from reid.models.mgn import MgnConfig
 from reid.models.part_head import PartHeadConfig
 from reid.models.pcb import PcbConfig
+from reid.models.san import SanConfig
 from reid.optimise import OptimiseConfig
 from reid.sampler import SamplerConfig
 
@@ -63,6 +64,39 @@ def dsa() -> TrainConfig:
 def dsa_two_branches() -> TrainConfig:
     """DSA-reID's "Baseline (Two branches)" (table 3): the same network and losses without the guiding stream."""
     return replace(dsa(), model=DsaConfig(guide="none"))
+
+
+def san_pg() -> TrainConfig:
+    """SAN-PG (SAN sec. 3.1 and appendix, sec. 5): encoder and decoder learn the textures of rendered pairs, nobody's identity.
+
+    256 x 128, Adam at 1e-4, batch 16, 80 epochs, by which it has converged; random crop, flip and colour. How much of each,
+    the rate's decay (none here), weight decay (0) and Adam's betas (torch's) are not given there.
+    """
+    return TrainConfig(
+        model=SanConfig(triplet_weight=0.0, decoder_rate_factor=1.0),
+        losses=LossConfig(identity_weight=0.0, triplet_weight=0.0),
+        sampler=SamplerConfig(batch_size=16, images_per_identity=None),
+        augment=AugmentConfig(pad=10, flip=0.5, erase=0.0, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05),
+        optimise=OptimiseConfig(optimiser="adam", epochs=80, learning_rate=1e-4, weight_decay=0.0, warmup_epochs=0),
+        evaluate=EvaluateConfig(every=0),
+    )
+
+
+def san_basic() -> TrainConfig:
+    """SAN-basic (SAN, table 1): `baseline` and a decoder that draws everybody's texture, the L1 loss with weight 1.
+
+    The decoder's rate is 1e-5, with the warm-up and the decay of the encoder's; it wants the weights of `san-pg`.
+    """
+    return replace(baseline(), model=SanConfig(triplet_weight=0.0))
+
+
+def san() -> TrainConfig:
+    """SAN (sec. 3.2): `san-basic` with triplet reID constraints on f_d1 to f_d3, weight 1, margin 0.3.
+
+    That is "SAN w/ L_TR" of table 1; with `data.pairs`, of which each other batch then is (`data.pairs-ratio` 1 1), the
+    whole of it.
+    """
+    return replace(baseline(), model=SanConfig())
 
 
 def global_pool(backbone: BackboneName = "resnet50") -> TrainConfig:
@@ -257,6 +291,9 @@ PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "baseline": baseline,
     "dsa": dsa,
     "dsa-two-branches": dsa_two_branches,
+    "san-pg": san_pg,
+    "san-basic": san_basic,
+    "san": san,
     "gp-r50": global_pool,
     "gp-mobilenetv2": partial(global_pool, "mobilenetv2"),
     "gp-densenet121": partial(global_pool, "densenet121"),
