@@ -232,6 +232,7 @@ def open_batches(
     wants_pairs = pairs is not None or bool(config.data.pairs)
     if wants_pairs and not model.takes_pairs:
         raise ValueError(f"{type(model).__name__} learns from identities alone: leave out data.pairs")
+    train_set = train_set.with_labels(model.labels)
     size = config.sampler.batch_size // accelerator.num_processes
     if pairs is not None:
         pairs = live_pairs(pairs, config.input, model.labels, accelerator.device)
@@ -247,7 +248,7 @@ def open_batches(
     return Batches(
         config=config,
         train_set=train_set,
-        loader=make_loader(train_set.with_labels(model.labels), config.data, accelerator.device),
+        loader=make_loader(train_set, config.data, accelerator.device),
         pairs=pairs,
         process=accelerator.process_index,
         num_processes=accelerator.num_processes,

@@ -10,7 +10,8 @@ import pytest
 from tiny_people import People, build_people, damage
 
 from reid.batch import ORIGINS
-from reid.dataset import DataConfig, InputConfig, open_train_set, resize
+from reid.dataset import DataConfig, open_train_set
+from reid.fit import InputConfig, resize
 from shards import ShardError
 from shards.manifest import MANIFEST
 from shards.semantics import SURFACE_TO_7

@@ -9,7 +9,8 @@ import torch
 from tiny_people import People, build_people, damage, error_of
 
 from reid.batch import StoredBatch
-from reid.dataset import DataConfig, InputConfig, Samples, open_train_set
+from reid.dataset import DataConfig, Samples, open_train_set
+from reid.fit import InputConfig
 from reid.loader import MemoryLoader, WorkerLoader, make_loader
 from reid.sampler import SamplerConfig, epoch_batches
 

@@ -10,7 +10,8 @@ import torch
 from tiny_people import People, build_people, error_of
 
 from reid.batch import ORIGINS, UNKNOWN
-from reid.dataset import DataConfig, InputConfig
+from reid.dataset import DataConfig
+from reid.fit import InputConfig
 from reid.pairs import interleave, live_pairs, pairs_before, shard_pairs
 from shards import ShardError
 from shards.semantics import SURFACE_TO_7

@@ -40,6 +40,8 @@ class People:
     """Of iuv, parts, texture and aligned."""
     unlabelled: tuple[int, ...] = ()
     """Samples without these labels."""
+    uv_layout: str = "makehuman"
+    """Of textures."""
     known: bool = True
     """Whether samples have identities."""
     extra: tuple[str | None, ...] = ()
@@ -81,7 +83,7 @@ class People:
                 sequence=0,
                 frame=number,
                 split=split,
-                uv_layout="open-body" if "texture" in labels else None,
+                uv_layout=self.uv_layout if "texture" in labels else None,
                 rendered=rendered(self.seed, index) if self.origin == "rendered" else None,
                 generated=GENERATED if self.origin == "generated" else None,
             ),
