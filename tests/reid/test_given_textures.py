@@ -1,8 +1,7 @@
 """A network that is given textures in place of pictures: trained, scored and used like any other."""
 
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from tiny_people import People, build_people
-from tiny_trainer import build_tiny, options
+from tiny_trainer import options
 
-from reid.cli import cli
 from reid.dataset import DataConfig, choose_samples, open_train_set
 from reid.fit import InputConfig, resize
 from reid.pairs import live_pairs, shard_pairs
@@ -29,22 +26,6 @@ SMALL = InputConfig(height=32, width=16, picture="texture")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> str:
     return build_people(tmp_path_factory.mktemp("people") / "a", PEOPLE)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Runs a command line in this process, with the tiny network; returns what it writes to stdout."""
-
-    def run(*arguments: object) -> str:
-        AcceleratorState._reset_state(True)
-        monkeypatch.setattr(sys, "argv", ["reid", *map(str, arguments)])
-        assert cli() == 0
-        return capsys.readouterr().out
-
-    monkeypatch.setattr("reid.setup.build_model", build_tiny)
-    monkeypatch.setattr("reid.checkpoint.build_model", build_tiny)
-    yield run
-    AcceleratorState._reset_state(True)
 
 
 def test_the_picture_is_the_texture(place: str):
@@ -72,14 +53,14 @@ def test_pairs_are_of_textures_too(place: str):
     assert batch.images.shape == (2, 32, 16, 3) and batch.images[0, :, 0, 0].double().diff().min() > 6
 
 
-def test_from_training_to_embeddings(place: str, tmp_path: Path, here):
+def test_from_training_to_embeddings(place: str, tmp_path: Path, tiny_cli: Callable[..., str]):
     """Somebody's texture is always the same here, so a network that is given it finds everybody."""
     run = tmp_path / "run"
     train = [*options(place, run, epochs=1), "--input.picture", "texture", "--augment.pad", 0, "--augment.flip", 0.0]
-    here(*train, "--augment.erase", 0.0)
-    scores = json.loads(here("evaluate", run, "--json"))[place]
+    tiny_cli(*train, "--augment.erase", 0.0)
+    scores = json.loads(tiny_cli("evaluate", run, "--json"))[place]
     assert scores["mean_ap"] == 1.0 and scores["num_queries"] == 8
-    here("embed", run, place, "--out", tmp_path / "a.npz")
+    tiny_cli("embed", run, place, "--out", tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz") as file:
         for person in np.unique(file["identities"]):
             own = file["embeddings"][file["identities"] == person]
@@ -89,9 +70,9 @@ def test_from_training_to_embeddings(place: str, tmp_path: Path, here):
     photo.write_bytes(encode_jpeg(np.zeros((8, 4, 3), np.uint8)))
     says = f"given a person's texture in place of a picture: name a set of shards.* files such as {photo}"
     with pytest.raises(ValueError, match=says):
-        here("embed", run, photo.parent, "--out", tmp_path / "b.npz")
+        tiny_cli("embed", run, photo.parent, "--out", tmp_path / "b.npz")
     with pytest.raises(ValueError, match=says):
-        here("search", run, photo, "--gallery", place)
+        tiny_cli("search", run, photo, "--gallery", place)
 
 
 def test_a_set_without_textures(tmp_path: Path):
