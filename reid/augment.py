@@ -1,9 +1,11 @@
 """Augmentation on the device, per sample, by parameters that are drawn on the CPU for the batch of all processes.
 
-Pictures are padded, cropped, mirrored, changed in colour, normalised and partly erased; where they are padded or erased
-they have ImageNet's mean colour, which is 0. iuv and parts go with the pixels, and are background there.
+Pictures are padded, cropped, turned, cut to a part, mirrored, changed in colour, normalised and partly erased; where they
+are padded or erased they have ImageNet's mean colour, which is 0. iuv and parts go with the pixels, and are background
+there. The texture of a mirrored picture is the mirrored person's.
 """
 
+import functools
 import math
 from dataclasses import dataclass, fields
 from typing import Literal, Self
@@ -13,8 +15,10 @@ import torch
 from torch import Tensor
 
 from reid.batch import Batch, StoredBatch, normalise, on_device
-from reid.dataset import InputConfig
+from reid.fit import InputConfig
+from reid.resample import draw_windows, positions, read_between
 from shards.semantics import SURFACE_FLIP
+from shards.uv_mirror import mirror_table
 
 ERASE_AREA = (0.02, 0.4)
 """Share of the picture that is erased (Zhong et al. 2017, sec. 4.2)."""
@@ -47,11 +51,20 @@ class AugmentConfig:
     """Factor 1 - x .. 1 + x on the distance from grey, x in 0..1."""
     hue: float = 0.0
     """Turn -x .. x of the colour circle, x in 0..0.5."""
+    rotate: float = 0.0
+    """Degrees: pictures are turned by -x .. x, x in 0..180."""
+    partial: float = 0.0
+    """Probability that a part of the picture, drawn as `resample.PART_AREA` and `PART_WIDTH` say, fills the whole: fine-tuning
+    for pictures of partial people (Jin et al. 2020, table 7)."""
+    mirror_texture: bool = True
+    """Whether texture and aligned picture of a mirrored picture are mirrored too. The papers leave them as they are, and so ask
+    for the left sleeve where the picture shows it at the right."""
 
     def __post_init__(self) -> None:
         if self.pad < 0:
             raise ValueError(f"pad must be >= 0, got {self.pad}")
-        for name, most in {"flip": 1, "erase": 1, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}.items():
+        shares = dict.fromkeys(("flip", "erase", "brightness", "contrast", "saturation", "partial"), 1)
+        for name, most in {**shares, "hue": 0.5, "rotate": 180}.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must lie in 0..{most}, got {getattr(self, name)}")
 
@@ -68,12 +81,15 @@ class Parameters:
     """(B, 4) int64: top, left, bottom, right (exclusive) in the crop; empty where nothing is erased."""
     colour: Tensor
     """(B, 4) float32: factors of brightness, contrast and saturation, and the hue's angle, radians."""
+    window: Tensor | None = None
+    """(B, 5) float32, see `resample.draw_windows`; None where every pixel of the crop stays a pixel."""
 
     def of_process(self, rank: int, num_processes: int) -> Self:
         """The slice of process `rank`; the order is that of `sampler.slice_of_process`."""
         size = len(self.flip) // num_processes
         mine = slice(rank * size, (rank + 1) * size)
-        return type(self)(**{field.name: getattr(self, field.name)[mine] for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{name: None if value is None else value[mine] for name, value in values.items()})
 
 
 def draw_parameters(
@@ -97,11 +113,15 @@ def draw_parameters(
     erase[rng.random(batch_size) >= config.erase] = 0
     spread = np.array([config.brightness, config.contrast, config.saturation, 2 * math.pi * config.hue])
     colour = rng.uniform(-1, 1, (batch_size, 4)) * spread + (1, 1, 1, 0)
+    window = None
+    if config.rotate or config.partial:  # drawn last: without them, all else is what it is with them
+        window = draw_windows(rng, batch_size, input, rotate=config.rotate, partial=config.partial)
     return Parameters(
         crop=torch.from_numpy(crop),
         flip=torch.from_numpy(flip),
         erase=torch.from_numpy(erase),
         colour=torch.from_numpy(colour.astype(np.float32)),
+        window=None if window is None else torch.from_numpy(window),
     )
 
 
@@ -116,18 +136,26 @@ def _draw_rectangles(rng: np.random.Generator, count: int, height: int, width: i
     return np.where(fits.any(1)[:, None], np.concatenate([corner, corner + size], 1), 0)
 
 
-def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters) -> Batch:
+def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters, *, mirror_texture: bool = True) -> Batch:
     """A batch as a network is trained on it, on the device that `stored` lies on.
 
     A mirrored picture shows a mirrored person: every surface of iuv becomes the one of the body's other side
     (`semantics.SURFACE_FLIP`) and u runs the other way, (I, U, V) -> (flip(I), 255 - U, V), which holds for charts that
     are seen from outside the body and not mirrored themselves, as the embedded body's are (DensePose's own obey it only
-    roughly). What is worn or carried (I = 0) stays as it is. "texture" and "aligned" are never changed.
+    roughly). What is worn or carried (I = 0) stays as it is. With `mirror_texture`, "texture" becomes the mirrored
+    person's (`uv_mirror.mirror_table`), and "aligned", whose pose is symmetric, its own mirror image; else neither changes.
+    Raises ValueError where textures are to be mirrored and nobody said in which layout they are, or it has no table.
     """
     device = stored.images.device
     crop, flip, erase = (_to_device(part, device) for part in (parameters.crop, parameters.flip, parameters.erase))
-    places, kept = _places(crop, flip, erase, input, stored.images.shape[:3])
-    pixels = _take(stored.images, places)
+    if parameters.window is None:
+        places, inside = _places(crop, flip, input, stored.images.shape[:3])
+        pixels = _take(stored.images, places)
+    else:
+        x, y = positions(_to_device(parameters.window, device), crop, flip, input)
+        places, inside = _flat_places(y.floor().long(), x.floor().long(), stored.images.shape[:3])
+        pixels = read_between(stored.images, x, y)
+    kept = inside & ~_erased(erase, input)
     if (parameters.colour != torch.tensor(_SAME_COLOUR)).any():  # on the CPU: nothing waits for the device
         pixels = change_colour(pixels, stored.images, parameters.colour)
     images = normalise(pixels).mul_(kept[:, None])
@@ -136,6 +164,11 @@ def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters) -> 
         labels["iuv"] = mirror_iuv(_take(labels["iuv"], places), flip) * kept[..., None]
     if "parts" in labels:
         labels["parts"] = _take(labels["parts"], places) * kept
+    if "texture" in labels and mirror_texture:
+        labels["texture"] = mirror_textures(labels["texture"], parameters.flip, stored.uv_layout)
+    if "aligned" in labels and mirror_texture:
+        aligned = labels["aligned"]
+        labels["aligned"] = torch.where(flip[:, None, None, None], aligned.flip(2), aligned)
     return Batch(
         images=images,
         identities=stored.identities,
@@ -161,6 +194,22 @@ def mirror_iuv(iuv: Tensor, flip: Tensor) -> Tensor:
     other_side = on_device(tuple(SURFACE_FLIP.tolist()), iuv.device).to(torch.uint8)[surface.int()]
     mirrored = torch.stack([other_side, torch.where(surface > 0, 255 - u, u), v], -1)
     return torch.where(flip[:, None, None, None], mirrored, iuv)
+
+
+def mirror_textures(textures: Tensor, flip: Tensor, uv_layout: str | None) -> Tensor:
+    """textures (B, 256, 256, 3) uint8 of one layout -> a copy where those that flip are the mirrored people's; flip (B,) bool
+    lies on the CPU, which therefore knows how many they are. Raises ValueError where one flips and its layout is not known."""
+    if not flip.any():
+        return textures
+    if uv_layout is None:
+        raise ValueError(
+            "textures of mirrored pictures are mirrored in their uv layout, and the source of these does not tell it: let its "
+            "batches have a uv_layout, or leave textures as they are with --augment.no-mirror-texture"
+        )
+    table = _table_on(uv_layout, textures.device)
+    rows = _to_device(flip.nonzero()[:, 0], textures.device)
+    flipped = textures.index_select(0, rows).flatten(1, 2).index_select(1, table)
+    return textures.index_copy(0, rows, flipped.view(-1, *textures.shape[1:]))
 
 
 def change_colour(pixels: Tensor, pictures: Tensor, colour: Tensor) -> Tensor:
@@ -189,20 +238,37 @@ _SAME_COLOUR = (1.0, 1.0, 1.0, 0.0)
 _RGB_TO_YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
-def _places(
-    crop: Tensor, flip: Tensor, erase: Tensor, input: InputConfig, stored: tuple[int, int, int]
-) -> tuple[Tensor, Tensor]:
-    """Of every pixel (B, H, W): where it lies in the flattened stored pictures, int64, and whether it is kept, bool."""
-    count, height, width = stored
+def _places(crop: Tensor, flip: Tensor, input: InputConfig, stored: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """`_flat_places` of the pixels of crops, mirrored or not."""
     y, x = torch.arange(input.height, device=crop.device), torch.arange(input.width, device=crop.device)
     rows = crop[:, :1] + y
     columns = crop[:, 1:] + torch.where(flip[:, None], input.width - 1 - x, x)
+    return _flat_places(rows[:, :, None], columns[:, None], stored)
+
+
+def _flat_places(rows: Tensor, columns: Tensor, stored: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Of every pixel (B, H, W): where it lies in the flattened stored pictures, int64, and whether it lies in one, bool.
+
+    rows and columns, int64, broadcast to (B, H, W); those beyond the picture give the place of its border.
+    """
+    count, height, width = stored
+    inside = ((rows >= 0) & (rows < height)) & ((columns >= 0) & (columns < width))
+    first = torch.arange(count, device=rows.device)[:, None, None] * height
+    return (first + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1), inside
+
+
+def _erased(erase: Tensor, input: InputConfig) -> Tensor:
+    """(B, H, W) bool."""
+    y, x = torch.arange(input.height, device=erase.device), torch.arange(input.width, device=erase.device)
     top, left, bottom, right = erase[..., None].unbind(1)
-    erased = ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None]
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
-    first = torch.arange(count, device=crop.device)[:, None] * height
-    rows = (first + rows.clamp(0, height - 1)) * width
-    return rows[:, :, None] + columns.clamp(0, width - 1)[:, None], inside & ~erased
+    return ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None]
+
+
+@functools.cache
+def _table_on(uv_layout: str, device: torch.device) -> Tensor:
+    """(65536,) int64: `mirror_table`. Made once: a copy to a GPU waits for all it has to do."""
+    with torch.inference_mode(False):  # whoever asks first, others will have gradients
+        return torch.from_numpy(mirror_table(uv_layout).reshape(-1).copy()).to(device)
 
 
 def _take(stored: Tensor, places: Tensor) -> Tensor:

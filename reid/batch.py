@@ -36,6 +36,8 @@ class StoredBatch:
     labels: Mapping[Field, Tensor] = field(default_factory=dict)
     """Those fields that the model asked for: "iuv" (B, H, W, 3), "parts" (B, H, W), "texture" (B, 256, 256, 3), "aligned"
     (B, H, W, 3), all uint8."""
+    uv_layout: str | None = None
+    """Of all textures, as `Meta.uv_layout` names it; None where there are none, or nobody said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,7 +53,8 @@ class Batch:
     camera_ids: Tensor
     """(B,) int64, -1 for unknown."""
     flipped: Tensor
-    """(B,) bool: whether the picture was mirrored; `labels["texture"]` and `labels["aligned"]` never are."""
+    """(B,) bool: whether the picture was mirrored, and `labels["texture"]` and `labels["aligned"]` with it, unless
+    `AugmentConfig.mirror_texture` leaves them as they are."""
     keys: tuple[str, ...]
     has_identities: bool = True
     """As in `StoredBatch`."""

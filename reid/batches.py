@@ -21,7 +21,7 @@ class Batches:
 
     config: TrainConfig
     train_set: Samples | None
-    """None for a run on pairs alone."""
+    """With the labels that the model asks for; None for a run on pairs alone."""
     loader: Loader | None
     """Of `train_set`."""
     pairs: Pairs | None
@@ -80,5 +80,12 @@ class Batches:
                 f"a batch of pairs must have sampler.batch-size / processes = {size // self.num_processes} pictures, the "
                 f"source gives {len(stored.keys)}"
             )
+        if stored.uv_layout is not None and self.train_set.uv_layout not in (None, stored.uv_layout):
+            data = config.data
+            raise ValueError(
+                f"textures of one uv layout can be learned at a time: {', '.join((*data.real, *data.rendered, *data.generated))} "
+                f"have {self.train_set.uv_layout}, the pairs ({', '.join(data.pairs) or 'live'}) have {stored.uv_layout}"
+            )
         drawn = draw_parameters(config.augment, config.input, size, seed=config.seed, step=step, stage=kind)
-        return augment(stored, config.input, drawn.of_process(self.process, self.num_processes))
+        mine = drawn.of_process(self.process, self.num_processes)
+        return augment(stored, config.input, mine, mirror_texture=config.augment.mirror_texture)

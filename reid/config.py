@@ -10,8 +10,9 @@ from cattrs.strategies import configure_tagged_union
 from cattrs.v import format_exception
 
 from reid.augment import AugmentConfig
-from reid.dataset import DataConfig, InputConfig
+from reid.dataset import DataConfig
 from reid.distances import Metric
+from reid.fit import InputConfig
 from reid.losses import LossConfig
 from reid.models.build import ModelConfig
 from reid.models.global_pool import GlobalPoolConfig

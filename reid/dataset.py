@@ -1,28 +1,24 @@
-"""The samples that a run is trained on: which sets, who is which class, and one sample decoded and resized."""
+"""The samples that a run is trained on: which sets, and who is which class."""
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 import numpy as np
 import torch
 import tyro
-from torch.nn import functional
 
 from reid.batch import ORIGINS
+from reid.fit import InputConfig, array_shapes, check_labels_fit, fields_to_read, fit, missing_field, sources_of
 from shards.errors import ShardError
 from shards.meta import NOBODY
 from shards.remote import is_url
-from shards.schema import EXTENSIONS, TEXTURE_SIZE, Field
-from shards.semantics import SURFACE_TO_7
+from shards.schema import EXTENSIONS, Field
 from shards.table import Table
 
 logger = logging.getLogger(__name__)
-
-ADDED_BY = "python -m generative annotate"
-"""The command that adds labels to a set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,32 +62,6 @@ class DataConfig:
                 seen[where] = place
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InputConfig:
-    """Sizes of pictures, pixels."""
-
-    height: int = 256
-    """Of what the network is given."""
-    width: int = 128
-    """Of what the network is given."""
-    resize: tuple[int, int] | None = None
-    """Height and width that pictures are resized to and kept in, where that is larger: training crops at random, evaluation
-    at the centre (Liu et al. 2018, sec. 4.2: 256 x 256 to 224 x 224)."""
-
-    def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"height and width must be >= 1, got {self.height} and {self.width}")
-        if self.resize is not None and (self.resize[0] < self.height or self.resize[1] < self.width):
-            raise ValueError(
-                f"resize must be at least height x width = {self.height} x {self.width}, got {self.resize}"
-            )
-
-    @property
-    def stored(self) -> tuple[int, int]:
-        """Height and width of resized pictures."""
-        return self.resize or (self.height, self.width)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Samples:
     """N samples of known people, from any number of sets. Can be sent to worker processes."""
@@ -114,6 +84,8 @@ class Samples:
     """(C,) identities, sorted."""
     input: InputConfig
     labels: frozenset[Field]
+    uv_layout: str | None
+    """Of all textures, where "texture" is among the labels."""
     max_bad_samples: int
     bad: torch.Tensor
     """(N,) bool in shared memory: samples that this process or its workers could not read."""
@@ -126,10 +98,17 @@ class Samples:
         return array_shapes(self.input, self.labels)
 
     def with_labels(self, labels: frozenset[Field]) -> Self:
-        """The same samples, read with these fields too. Raises ShardError, naming the set, for a sample that lacks one."""
-        for number, table in enumerate(self.tables):
-            _check_labels(table, self.index_in[self.table_of == number], labels)
-        return replace(self, labels=labels)
+        """The same samples, read with these fields too.
+
+        Raises ShardError, naming the set, for a sample that lacks one; ValueError for textures of several uv layouts, and
+        for labels of networks that are given textures in place of pictures.
+        """
+        check_labels_fit(self.input, labels)
+        rows = [self.index_in[self.table_of == number] for number in range(len(self.tables))]
+        for table, indices in zip(self.tables, rows, strict=True):
+            _check_fields(table, indices, labels)
+        uv_layout = _uv_layout(self.tables, rows) if "texture" in labels else None
+        return replace(self, labels=labels, uv_layout=uv_layout)
 
     def read(self, index: int) -> dict[Field, np.ndarray]:
         """Sample `index`: "image" and the labels asked for, uint8, resized as `batch.StoredBatch` says.
@@ -137,7 +116,7 @@ class Samples:
         Raises ShardError naming shard and key where it does not decode.
         """
         table = self.tables[self.table_of[index]]
-        values = table.read(int(self.index_in[index]), fields_to_read(self.labels))
+        values = table.read(int(self.index_in[index]), fields_to_read(self.input, self.labels))
         return fit(values, self.input, self.labels)
 
     def read_good(self, index: int) -> tuple[int, dict[Field, np.ndarray]]:
@@ -176,7 +155,7 @@ def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
 
     Identities are strings that are unique across data sets; the same string in two sets is the same class. Raises
     ValueError where there is no set, or one without identities or without samples to train on; FileNotFoundError; and
-    ShardError for a set that is not complete, not right, or of a newer schema.
+    ShardError for a set that is not complete, not right, of a newer schema, or without what `input.picture` asks for.
     """
     places = [(origin, place) for origin in ORIGINS for place in getattr(config, origin)]
     if not places:
@@ -185,6 +164,7 @@ def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
     chosen = [_samples_to_train_on(table, place) for table, (_, place) in zip(tables, places, strict=True)]
     for table, indices, (origin, place) in zip(tables, chosen, places, strict=True):
         _warn_of_origins(table.origins[indices], origin, place)
+        _check_fields(table, indices, [input.picture])
     identities = np.concatenate([table.identities[indices] for table, indices in zip(tables, chosen, strict=True)])
     class_names, classes = np.unique(identities, return_inverse=True)
     counts = [len(indices) for indices in chosen]
@@ -204,13 +184,16 @@ def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
         class_names=tuple(class_names.tolist()),
         input=input,
         labels=frozenset(),
+        uv_layout=None,
         max_bad_samples=config.max_bad_samples,
         bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
     )
 
 
 def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> Samples:
-    """Samples `rows` (N,) int64 of one set, whoever they show, to be embedded: all are of class 0."""
+    """Samples `rows` (N,) int64 of one set, whoever they show, to be embedded: all are of class 0. Raises ShardError for one
+    without what `input.picture` asks for."""
+    _check_fields(table, rows, [input.picture])
     return Samples(
         tables=(table,),
         table_of=np.zeros(len(rows), np.int64),
@@ -222,6 +205,7 @@ def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> Sample
         class_names=("",),
         input=input,
         labels=frozenset(),
+        uv_layout=None,
         max_bad_samples=0,
         bad=torch.zeros(len(rows), dtype=torch.bool),
     )
@@ -247,81 +231,24 @@ def _warn_of_origins(origins: np.ndarray, trusted_as: str, place: str) -> None:
         logger.warning("%s holds samples of origin %s; they are trusted as %s", place, ", ".join(others), trusted_as)
 
 
-def _check_labels(table: Table, indices: np.ndarray, labels: Iterable[Field]) -> None:
+def _check_fields(table: Table, indices: np.ndarray, fields: Iterable[Field]) -> None:
     members = table.manifest.totals()["members"]
-    for label in sorted(labels):
-        extensions = [extension for extension, field in EXTENSIONS.items() if field in _SOURCES.get(label, (label,))]
+    for field in sorted(fields):
+        extensions = [extension for extension, source in EXTENSIONS.items() if source in sources_of(field)]
         if max(members.get(extension, 0) for extension in extensions) == len(table):
             continue
         for i in indices:
-            if not table.read_members(int(i), extensions):
-                raise missing_label(label, key=str(table.keys[i]), place=str(table.folder))
+            if not table.has(int(i), extensions):
+                raise missing_field(field, key=str(table.keys[i]), place=str(table.folder))
 
 
-def missing_label(label: Field, *, key: str | None = None, place: str | None = None) -> ShardError:
-    """The error for a sample without a label that a model asks for."""
-    rule = (
-        f"{'' if place is None else place + ' '}lacks this label, which the model is trained with; add it: {ADDED_BY}"
-    )
-    return ShardError(rule, key=key, field=label)
-
-
-_SOURCES: Mapping[Field, tuple[Field, ...]] = {"parts": ("parts", "iuv")}
-"""Label -> the fields that it is read from, the first that is there."""
-
-
-def fields_to_read(labels: Iterable[Field]) -> list[Field]:
-    """The stored fields that pictures and `labels` are made of."""
-    return ["image", *dict.fromkeys(field for label in sorted(labels) for field in _SOURCES.get(label, (label,)))]
-
-
-def array_shapes(input: InputConfig, labels: Iterable[Field]) -> dict[Field, tuple[int, ...]]:
-    """Shape of every array that `fit` gives."""
-    height, width = input.stored
-    shapes: dict[Field, tuple[int, ...]] = {
-        "image": (height, width, 3),
-        "texture": (TEXTURE_SIZE, TEXTURE_SIZE, 3),
-        "aligned": (height, width, 3),
-        "iuv": (height, width, 3),
-        "parts": (height, width),
-    }
-    return {field: shapes[field] for field in ("image", *sorted(labels))}
-
-
-def fit(values: Mapping[str, np.ndarray], input: InputConfig, labels: Iterable[Field]) -> dict[Field, np.ndarray]:
-    """A sample as it is kept: "image" and `labels`, uint8, of the shapes that `array_shapes` says.
-
-    values: "key", and `fields_to_read` as they were decoded, None for what the sample has not. Pictures are resized
-    bilinearly with antialiasing, iuv and parts to the nearest pixel; parts that are not stored follow from iuv. Raises
-    ShardError naming the key for a label that is missing.
-    """
-    arrays: dict[Field, np.ndarray] = {}
-    for field in ("image", *sorted(labels)):
-        array = values[field]
-        if array is None and field == "parts" and values["iuv"] is not None:
-            array = SURFACE_TO_7[values["iuv"][..., 0]]
-        if array is None:
-            raise missing_label(field, key=str(values["key"]))
-        match field:
-            case "image" | "aligned":
-                array = resize(array, input.stored)
-            case "iuv" | "parts":
-                array = _resize_labels(array, input.stored)
-        arrays[field] = array
-    return arrays
-
-
-def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """picture (h, w, 3) uint8 -> (H, W, 3) uint8 for size (H, W): bilinear, antialiased where it shrinks."""
-    if picture.shape[:2] == size:
-        return picture
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
-
-
-def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """labels (h, w, ...) uint8 -> (H, W, ...): each pixel takes the label at its centre."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, labels.shape, strict=False)
-    )
-    return labels[rows[:, None], columns]
+def _uv_layout(tables: Iterable[Table], rows: Iterable[np.ndarray]) -> str:
+    """The one uv layout of the sets' samples `rows`, all of which have a texture."""
+    layouts = {str(table.folder): set(table.uv_layouts[r].tolist()) for table, r in zip(tables, rows, strict=True)}
+    found = set().union(*layouts.values())
+    if len(found) > 1:
+        told = "; ".join(f"{place}: {', '.join(sorted(names))}" for place, names in layouts.items())
+        raise ValueError(
+            f"textures of one uv layout can be learned at a time, got {told}; leave all but one layout out"
+        )
+    return found.pop()

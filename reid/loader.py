@@ -101,7 +101,7 @@ class _About:
     """What is known of samples without decoding them, on the device."""
 
     def __init__(self, train_set: Samples, device: torch.device):
-        self._keys, self._device = train_set.keys, device
+        self._keys, self._device, self._uv_layout = train_set.keys, device, train_set.uv_layout
         self._columns = torch.from_numpy(np.stack([train_set.classes, train_set.origins, train_set.camera_ids]))
         self._columns = self._columns.to(device)
 
@@ -115,6 +115,7 @@ class _About:
             camera_ids=camera_ids,
             keys=tuple(self._keys[read].tolist()),
             labels={field: array for field, array in arrays.items() if field != "image"},
+            uv_layout=self._uv_layout,
         )
 
 

@@ -4,7 +4,7 @@ Both ways number their batches from the beginning of the run, in every process f
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from webdataset.utils import pytorch_worker_info
 
 from reid.batch import ORIGINS, UNKNOWN, StoredBatch
-from reid.dataset import DataConfig, InputConfig, fields_to_read, fit, missing_label
+from reid.dataset import DataConfig
+from reid.fit import InputConfig, fields_to_read, fit, missing_field, sources_of
 from reid.loader import PREFETCH, collate, whole
 from shards.errors import ShardError
 from shards.manifest import Manifest, read_complete_manifest
@@ -33,8 +34,9 @@ SHUFFLE_BUFFER = 1000
 
 PairSource = Callable[[int], Iterator[Any]]
 """first -> batches number first, first + 1 and so on without end: objects with `image` (B, h, w, 3) uint8 and those of
-`texture` (B, 256, 256, 3), `iuv` (B, h, w, 3) and `aligned` (B, h', w', 3), uint8, that the model asks for. Such is
-`synth.live.LiveBatches(...).batches`. Each process has a source of its own, with another seed than the others'."""
+`texture` (B, 256, 256, 3), `iuv` (B, h, w, 3) and `aligned` (B, h', w', 3), uint8, that the model asks for; with textures
+`uv_layout`, a string. Such is `synth.live.LiveBatches(...).batches`. Each process has a source of its own, with another
+seed than the others'."""
 Pairs = Callable[[int], Iterator[StoredBatch]]
 """first -> batches number first, first + 1 and so on without end, as they are stored, identities UNKNOWN. One
 iterator at a time: the next one ends it."""
@@ -56,9 +58,10 @@ def live_pairs(source: PairSource, input: InputConfig, labels: frozenset[Field],
 
     def batches(first: int) -> Iterator[StoredBatch]:
         for number, batch in enumerate(source(first), start=first):
-            yield _stored(
-                _arrays(batch, input, labels), tuple(f"live/{number}-{i}" for i in range(len(batch.image))), device
-            )
+            arrays = _arrays(batch, input, labels)
+            keys = tuple(f"live/{number}-{i}" for i in range(len(arrays["image"])))
+            layout = getattr(batch, "uv_layout", None) if "texture" in labels else None
+            yield _stored(arrays, keys, layout, device)
 
     return batches
 
@@ -66,7 +69,7 @@ def live_pairs(source: PairSource, input: InputConfig, labels: frozenset[Field],
 def _arrays(batch: Any, input: InputConfig, labels: frozenset[Field]) -> dict[Field, Tensor]:
     arrays: dict[Field, Tensor] = {}
     for field in ("image", *sorted(labels)):
-        array = getattr(batch, field, None)
+        array = getattr(batch, input.picture if field == "image" else field, None)
         if array is None and field == "parts" and getattr(batch, "iuv", None) is not None:
             array = torch.from_numpy(SURFACE_TO_7.copy()).to(batch.iuv.device)[batch.iuv[..., 0].int()]
         if array is None:
@@ -108,14 +111,15 @@ def shard_pairs(
     how many processes and workers there are, and on nothing else. A sample comes about once in a round.
 
     Raises ValueError where there is no set, or too few shards or samples for every worker of every process;
-    ShardError for a set that lacks a label, or is not complete; FileNotFoundError.
+    ShardError for a set that lacks a label, or is not complete; FileNotFoundError. While they are read: ShardError for a
+    sample that lacks a label or does not decode, ValueError for textures of several uv layouts.
     """
     num_processes, num_workers = pytorch_worker_info()[1], max(1, config.num_workers)
     manifests = {place: _manifest(place) for place in config.pairs}
     if not manifests:
         raise ValueError("no source of pairs: name at least one set under pairs")
     for place, manifest in manifests.items():
-        _check_labels(place, manifest, labels)
+        _check_fields(place, manifest, [input.picture, *labels])
     num_shards = sum(manifest.num_shards for manifest in manifests.values())
     if num_shards < num_processes * num_workers:
         raise ValueError(
@@ -131,7 +135,7 @@ def shard_pairs(
         )
     samples = stream(
         config.pairs,
-        fields=fields_to_read(labels),
+        fields=[*fields_to_read(input, labels), *(["meta"] if "texture" in labels else [])],
         shuffle_buffer=SHUFFLE_BUFFER,
         seed=seed,
         repeat=True,
@@ -149,12 +153,20 @@ def shard_pairs(
 
     def batches(first: int) -> Iterator[StoredBatch]:
         number, passed = divmod(first, per_round)
+        seen: set[str] = set()
         if passed:
             logger.info("passing over %d batches of pairs, to go on after them", passed)
         while True:
             samples.set_epoch(number)
-            for keys, arrays in map(whole, islice(loader, passed, per_round)):
-                yield _stored(arrays, tuple(keys), device)
+            for names, arrays in map(whole, islice(loader, passed, per_round)):
+                keys, layouts = zip(*names, strict=True)
+                seen.update(filter(None, layouts))
+                if len(seen) > 1:
+                    raise ValueError(
+                        f"textures of one uv layout can be learned at a time, the pairs in {', '.join(config.pairs)} have "
+                        f"{' and '.join(sorted(seen))}; leave all sets but those of one layout out"
+                    )
+                yield _stored(arrays, keys, layouts[0], device)
             number, passed = number + 1, 0
 
     return batches
@@ -169,29 +181,31 @@ def _manifest(place: str) -> Manifest:
     return fetch_manifest(place)[0] if is_url(place) else read_complete_manifest(Path(place))
 
 
-def _check_labels(place: str, manifest: Manifest, labels: frozenset[Field]) -> None:
-    members = manifest.totals()["members"]
-    have = {EXTENSIONS[extension] for extension in members}
-    for label in sorted(labels):
-        if not have.intersection(fields_to_read([label])[1:]):
-            raise missing_label(label, place=place)
+def _check_fields(place: str, manifest: Manifest, fields: Iterable[Field]) -> None:
+    have = {EXTENSIONS[extension] for extension in manifest.totals()["members"]}
+    for field in sorted(fields):
+        if not have.intersection(sources_of(field)):
+            raise missing_field(field, place=place)
 
 
 class _Fitted(IterableDataset):
-    """What a worker process makes: samples of the stream, as they are kept."""
+    """What a worker process makes: samples of the stream, as they are kept, by key and uv layout, "" where nobody asks."""
 
     def __init__(self, samples: ShardStream, input: InputConfig, labels: frozenset[Field]):
         self._samples, self._input, self._labels = samples, input, labels
 
-    def __iter__(self) -> Iterator[tuple[str, dict[Field, np.ndarray]] | ShardError]:
+    def __iter__(self) -> Iterator[tuple[tuple[str, str], dict[Field, np.ndarray]] | ShardError]:
         try:
             for sample in self._samples:
-                yield f"pairs/{sample['key']}", fit(sample, self._input, self._labels)
+                layout = sample["meta"].uv_layout if "meta" in sample else ""
+                yield (f"pairs/{sample['key']}", layout), fit(sample, self._input, self._labels)
         except ShardError as error:
             yield error
 
 
-def _stored(arrays: Mapping[Field, Tensor], keys: tuple[str, ...], device: torch.device) -> StoredBatch:
+def _stored(
+    arrays: Mapping[Field, Tensor], keys: tuple[str, ...], layout: str | None, device: torch.device
+) -> StoredBatch:
     arrays = {field: array.to(device, non_blocking=True) for field, array in arrays.items()}
     count = len(keys)
     return StoredBatch(
@@ -202,4 +216,5 @@ def _stored(arrays: Mapping[Field, Tensor], keys: tuple[str, ...], device: torch
         keys=keys,
         has_identities=False,
         labels={field: array for field, array in arrays.items() if field != "image"},
+        uv_layout=layout or None,
     )

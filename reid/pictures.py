@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from reid.batch import UNKNOWN, StoredBatch
-from reid.dataset import InputConfig, choose_samples, resize
+from reid.dataset import choose_samples
 from reid.embeddings import UNKNOWN_CAMERA
+from reid.fit import InputConfig, resize
 from reid.loader import Loader, WorkerLoader
 from shards.manifest import MANIFEST
 from shards.remote import is_url
@@ -51,7 +52,8 @@ def open_pictures(
 
     place: folder or URL of shards, or a folder of pictures of people, each cropped already. wanted: which samples of a
     table are taken, (N,) bool, by default all. without: files of a folder that are left out. Raises FileNotFoundError where
-    there is nothing, ShardError for a bad set, ValueError for one without a wanted sample.
+    there is nothing, ShardError for a bad set, ValueError for one without a wanted sample, and for files where
+    input.picture is not what they show.
     """
     if is_url(place) or (Path(place) / MANIFEST).is_file():
         table = Table(place)
@@ -105,6 +107,11 @@ class PictureLoader:
     """Batches of picture files, decoded as they are asked for: a `loader.Loader` of people nobody knows."""
 
     def __init__(self, paths: Sequence[Path], input: InputConfig, device: torch.device, num_threads: int):
+        if input.picture != "image":
+            raise ValueError(
+                f"this network is given a person's {input.picture} in place of a picture: name a set of shards, which can have "
+                f"it, in place of files such as {paths[0]}"
+            )
         self._paths, self._input, self._device, self._num_threads = paths, input, device, num_threads
 
     def batches(self, rows: np.ndarray) -> Iterator[StoredBatch]:

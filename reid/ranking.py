@@ -1,4 +1,4 @@
-"""How well a gallery is ranked: CMC, mean AP and mean INP under the protocols of Market-1501 and CUHK03."""
+"""How well a gallery is ranked: CMC, mean AP and mean INP, multi-shot as for Market-1501 or single-shot as for CUHK03."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class RankingConfig:
     metric: Metric = "euclidean"
     """Distance of two embeddings as they are, or 1 - cosine."""
     protocol: Literal["market", "cuhk03"] = "market"
-    """Which gallery a query's match is looked for in: the whole, or one image of each identity (CUHK03's single shot)."""
+    """Which gallery a query's match is looked for in: the whole, or one image of each identity (single shot, N = 1: the first
+    protocol of CUHK03, and that of Partial-REID)."""
     multi_query: bool = False
     """Make one query of all images of an identity and camera, by the mean of their embeddings."""
     repeats: int = 10

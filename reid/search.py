@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from PIL import Image, ImageDraw, ImageFont
 
 from reid.checkpoint import Run
-from reid.dataset import InputConfig, resize
 from reid.embeddings import JUNK as JUNK_CODE
 from reid.embeddings import UNKNOWN_CAMERA, Embeddings
 from reid.evaluate import embed
+from reid.fit import InputConfig, resize
 from reid.pictures import PictureLoader, PictureSet, read_picture
 from reid.ranking import RankingConfig, nearest
 from shards.meta import JUNK

@@ -215,6 +215,7 @@ def open_batches(
     wants_pairs = pairs is not None or bool(config.data.pairs)
     if wants_pairs and not model.takes_pairs:
         raise ValueError(f"{type(model).__name__} learns from identities alone: leave out data.pairs")
+    train_set = None if train_set is None else train_set.with_labels(model.labels)
     size = config.sampler.batch_size // accelerator.num_processes
     if pairs is not None:
         pairs = live_pairs(pairs, config.input, model.labels, accelerator.device)
@@ -230,9 +231,7 @@ def open_batches(
     return Batches(
         config=config,
         train_set=train_set,
-        loader=None
-        if train_set is None
-        else make_loader(train_set.with_labels(model.labels), config.data, accelerator.device),
+        loader=None if train_set is None else make_loader(train_set, config.data, accelerator.device),
         pairs=pairs,
         pair_steps=0 if train_set is not None else num_pairs(config.data) // config.sampler.batch_size,
         process=accelerator.process_index,

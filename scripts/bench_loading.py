@@ -20,7 +20,8 @@ from torchvision.transforms import v2
 
 from reid.augment import AugmentConfig, augment, change_colour, draw_parameters
 from reid.batch import MEAN, STD, StoredBatch
-from reid.dataset import DataConfig, InputConfig, Samples, open_train_set
+from reid.dataset import DataConfig, Samples, open_train_set
+from reid.fit import InputConfig
 from reid.loader import Loader, MemoryLoader, WorkerLoader
 from shards import Meta, Sample
 from shards.codec import EncodedSample, encode_sample

@@ -32,7 +32,7 @@ from shards.writer import atomic_file
 MAX_OPEN_FILES = 256
 """Shards that a table keeps open in one process; those beyond are opened for each read."""
 
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 _EXTENSIONS = tuple(EXTENSIONS)
 _NO_CRC = -1
 
@@ -43,8 +43,8 @@ class Table:
     Safe to share between threads and across a fork; pickles without its open files, so it can be sent to DataLoader
     workers. Every read checks the CRC-32 of what it reads.
 
-    Attributes, N samples each: keys, identities, origins, datasets, splits (N,) str, "" for none; camera_ids (N,) int64,
-    -1 for none. manifest is the set's, folder where it lies, or its copy.
+    Attributes, N samples each: keys, identities, origins, datasets, splits, uv_layouts (N,) str, "" for none; camera_ids
+    (N,) int64, -1 for none. manifest is the set's, folder where it lies, or its copy.
     """
 
     folder: Path
@@ -54,6 +54,7 @@ class Table:
     origins: np.ndarray
     datasets: np.ndarray
     splits: np.ndarray
+    uv_layouts: np.ndarray
     camera_ids: np.ndarray
 
     def __init__(self, folder: str | Path, *, cache: Path | None = None):
@@ -69,6 +70,7 @@ class Table:
         self.keys, self.camera_ids = index["keys"], index["camera_ids"]
         self.identities, self.origins = _names(index, "identity"), _names(index, "origin")
         self.datasets, self.splits = _names(index, "dataset"), _names(index, "split")
+        self.uv_layouts = _names(index, "uv_layout")
         self._shard_of, self._offsets, self._sizes = index["shard_of"], index["offsets"], index["sizes"]
         self._crc32 = index["crc32"]
         self._files: dict[int, int] = {}
@@ -87,6 +89,11 @@ class Table:
         key, shard = self._locate(i)
         wanted = [extension for extension, field in EXTENSIONS.items() if field in fields]
         return decode_fields(key, self.read_members(i, wanted), fields, shard=shard)
+
+    def has(self, i: int, extensions: Collection[str]) -> bool:
+        """Whether sample `i` has a member of one of these file extensions."""
+        self._locate(i)
+        return any(self._sizes[i, _EXTENSIONS.index(extension)] >= 0 for extension in extensions)
 
     def read_members(self, i: int, extensions: Collection[str] = _EXTENSIONS) -> dict[str, bytes]:
         """Members of sample `i` as they lie in the shard: file extension -> bytes, for those asked for that it has."""
@@ -200,7 +207,7 @@ def _build_index(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     _check_unique(keys, shard_of, manifest)
     index = {"keys": np.array(keys), "shard_of": shard_of, "offsets": place[0], "sizes": place[1], "crc32": place[2]}
     index["camera_ids"] = np.array([-1 if m.camera_id is None else m.camera_id for m in metas], np.int64)
-    for name in ("identity", "origin", "dataset", "split"):
+    for name in ("identity", "origin", "dataset", "split", "uv_layout"):
         names, codes = np.unique([getattr(meta, name) or "" for meta in metas], return_inverse=True)
         index[f"{name}_names"], index[f"{name}_codes"] = names, codes.astype(np.int32)
     return index

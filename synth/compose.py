@@ -45,6 +45,8 @@ class Batch:
     """(B, 17, 3) float32 COCO-17: x, y in pixels, v = 2 seen, 1 hidden, 0 outside."""
     look: Tensor
     """(B,) int64 number of the texture: the same for those who wear the same."""
+    uv_layout: str
+    """Of all textures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -108,6 +110,7 @@ def draw_choice(config: PitConfig, pool: Pool, choice: Choice) -> Batch:
         iuv=drawn.iuv,
         keypoints=keypoints,
         look=pool.look.index_select(0, choice.look).repeat_interleave(times, output_size=size),
+        uv_layout=anatomy_of(config.body).body.uv_layout,
     )
 
 

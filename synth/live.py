@@ -1,7 +1,7 @@
 """Training batches rendered as they are asked for: an endless iterable, no shard and no file in between.
 
     for batch in LiveBatches(config=LiveConfig(batch_size=64), sources=Sources(backgrounds=ProceduralBackgrounds())):
-        ...  # batch.image, batch.texture, batch.iuv, batch.keypoints, batch.aligned
+        ...  # batch.image, batch.texture, batch.iuv, batch.keypoints, batch.aligned, batch.uv_layout
 
 Batch number `step` depends on (config, step) and on nothing else: steps can be taken in any order, by several processes,
 and again after an interruption.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from synth.anatomy import anatomy_of
 from synth.compose import Batch, choose_parts, draw_choice
 from synth.generate import PitConfig, draw_group
 from synth.pool import Pool, draw_pool
@@ -106,7 +107,8 @@ class LiveBatches:
             "texture": np.stack([group.look.texture for group in groups]).repeat(counts, 0),
             "look": np.repeat(numbers, counts),
         }
-        return Batch(**{name: torch.from_numpy(array).to(pit.device) for name, array in arrays.items()})
+        on_device = {name: torch.from_numpy(array).to(pit.device) for name, array in arrays.items()}
+        return Batch(**on_device, uv_layout=anatomy_of(pit.body).body.uv_layout)
 
 
 class _Pools:

@@ -27,7 +27,8 @@ class Score:
     rerank: bool = False
     """Re-rank by k-reciprocal neighbours (k1 20, k2 6, lambda 0.3)."""
     protocol: Literal["market", "cuhk03"] = "market"
-    """Find a query's match in the whole gallery, or (CMC) in one drawn image of each identity, mean of ten drawings."""
+    """Find a query's match in the whole gallery, or (cuhk03, CMC alone) in one drawn image of each identity, mean of ten
+    drawings: single shot, by which Partial-REID is scored too."""
     multi_query: bool = False
     """Make one query of all images of an identity and camera, by the mean of their embeddings."""
     device: str = "cpu"

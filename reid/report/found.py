@@ -10,9 +10,9 @@ from torch import Tensor
 
 from reid.augment import prepare
 from reid.checkpoint import Run
-from reid.dataset import resize
 from reid.embeddings import UNKNOWN_CAMERA, Embeddings
 from reid.evaluate import Pictures, ScoredSet, embed_set, open_scored_set
+from reid.fit import resize
 from reid.ranking import RankingConfig, Scores, nearest, rank
 
 

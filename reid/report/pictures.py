@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid.batch import MEAN, STD
-from reid.dataset import resize
+from reid.fit import resize
 
 QUALITY = 80
 Mark = Literal["", "right", "wrong", "query"]

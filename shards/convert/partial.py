@@ -1,8 +1,8 @@
 """Partial-REID and Partial-iLIDS: pictures of a part of a person look for a whole one.
 
-Both are for testing alone. Their cameras are not told, but for the names `N_cM...` of some copies of Partial-iLIDS:
-partial pictures then count as camera 1 and whole ones as camera 2, as is usual. Source: Zheng et al. 2015 (Partial-REID);
-He et al. 2018 (Partial-iLIDS).
+Both are for testing alone, and their protocols leave no picture out for its camera. So partial pictures count as camera 1
+and whole ones as camera 2, as is usual, also where the names `N_cM...` of some copies of Partial-iLIDS tell of cameras: a
+person's two pictures may come from the same. Source: Zheng et al. 2015 (Partial-REID); He et al. 2018 (Partial-iLIDS).
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shards.convert.listing import IMAGE, Entry, Picture, by_name, files_in
 
-_NAME = re.compile(r"(?P<identity>\d+)(?:_c(?P<camera_id>\d+))?(?:_\w+)?" + IMAGE)
+_NAME = re.compile(r"(?P<identity>\d+)(?:_\w+)?" + IMAGE)
 
 
 def partial_reid(root: Path) -> Iterator[Entry]:
@@ -36,6 +36,5 @@ def _probe_and_gallery(root: Path, probe: str, gallery: str, like: str) -> Itera
 
 
 def _seen_by(camera_id: int, picture: Picture) -> Picture:
-    """Told by camera `camera_id` unless the name says which; 1 and 001 are one person, and person 0 is no distractor."""
-    camera_id = camera_id if picture.camera_id is None else picture.camera_id
+    """Told by camera `camera_id`; 1 and 001 are one person, and person 0 is no distractor."""
     return picture._replace(identity=f"{int(picture.identity):04d}", camera_id=camera_id)

@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from tiny_people import People, build_people, damage
 
 from reid.batch import ORIGINS
-from reid.dataset import DataConfig, InputConfig, open_train_set, resize
+from reid.dataset import DataConfig, open_train_set
+from reid.fit import InputConfig, resize
 from shards import ShardError
 from shards.manifest import MANIFEST
 from shards.semantics import SURFACE_TO_7
@@ -106,9 +108,44 @@ def test_a_label_that_is_missing(tmp_path: Path, unlabelled, key: str | None):
     if key is None:
         assert "texture" in open_train_set(config, SMALL).with_labels(frozenset({"texture"})).read(0)
         return
-    with pytest.raises(ShardError, match="python -m generative annotate") as error:
+    with pytest.raises(ShardError, match="has no texture.png, .* add it: python -m generative annotate$") as error:
         open_train_set(config, SMALL).with_labels(frozenset({"texture"}))
     assert place in str(error.value) and f"key {key}, field texture" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "members"),
+    [("iuv", "iuv.png"), ("parts", "parts.png or iuv.png"), ("texture", "texture.png"), ("aligned", "aligned.jpg")],
+)
+def test_an_error_names_the_member_and_what_adds_it(tmp_path: Path, label: str, members: str):
+    place = build_people(tmp_path / "a", People())
+    with pytest.raises(ShardError) as error:
+        open_train_set(DataConfig(real=(place,)), SMALL).with_labels(frozenset({label}))
+    wanted = f"{place} has no {members}, which this network needs; add it: python -m generative annotate"
+    assert (error.value.rule, error.value.key, error.value.field) == (wanted, "000000", label)
+
+
+def test_nobody_seen_is_a_label_too(tmp_path: Path):
+    """Not a missing one: a fifth of DukeMTMC-reID's pictures has no detection (Zhang et al. 2019)."""
+    people = People(labels=frozenset({"iuv"}), undetected=(0, 3))
+    train_set = open_train_set(DataConfig(real=(build_people(tmp_path / "a", people),)), SMALL)
+    train_set = train_set.with_labels(frozenset({"iuv", "parts"}))
+    for i, key in enumerate(train_set.keys.tolist()):
+        arrays, is_seen = train_set.read(i), int(key[-6:]) not in people.undetected
+        assert bool(arrays["iuv"].any()) == bool(arrays["parts"].any()) == is_seen
+
+
+def test_textures_of_two_uv_layouts(tmp_path: Path):
+    """Sets of which one is not trained on, or whose textures nobody asks for, may be what they like."""
+    people = People(labels=frozenset({"texture", "iuv"}))
+    one = build_people(tmp_path / "a", people)
+    other = build_people(tmp_path / "b", replace(people, uv_layout="smpl", dataset="other"))
+    train_set = open_train_set(DataConfig(real=(one,), rendered=(other,)), SMALL)
+    with pytest.raises(ValueError, match=f"one uv layout.*, got {one}: makehuman; {other}: smpl; leave"):
+        train_set.with_labels(frozenset({"texture"}))
+    assert train_set.with_labels(frozenset({"iuv"})).uv_layout is None
+    only = open_train_set(DataConfig(rendered=(other,)), SMALL).with_labels(frozenset({"texture"}))
+    assert only.uv_layout == "smpl"
 
 
 def test_sets_that_cannot_be_trained_on(tmp_path: Path):
@@ -140,6 +177,8 @@ def test_configurations_that_are_refused():
     with pytest.raises(ValueError, match="resize must be at least height x width"):
         InputConfig(height=224, width=224, resize=(256, 200))
     assert InputConfig(height=224, width=224, resize=(256, 256)).stored == (256, 256)
+    with pytest.raises(ValueError, match="picture must be image or texture, got 'iuv'"):
+        InputConfig(picture="iuv")
 
 
 def test_a_corrupt_sample(tmp_path: Path, caplog: pytest.LogCaptureFixture):

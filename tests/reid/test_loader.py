@@ -9,7 +9,8 @@ import torch
 from tiny_people import People, build_people, damage, error_of
 
 from reid.batch import StoredBatch
-from reid.dataset import DataConfig, InputConfig, Samples, open_train_set
+from reid.dataset import DataConfig, Samples, open_train_set
+from reid.fit import InputConfig
 from reid.loader import MemoryLoader, WorkerLoader, make_loader
 from reid.sampler import SamplerConfig, epoch_batches
 
@@ -34,7 +35,7 @@ def rows(train_set: Samples) -> np.ndarray:
 
 
 def assert_same(first: StoredBatch, second: StoredBatch) -> None:
-    assert first.keys == second.keys
+    assert (first.keys, first.uv_layout) == (second.keys, second.uv_layout)
     for name in ("images", "identities", "origins", "camera_ids"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
     assert first.labels.keys() == second.labels.keys()
@@ -49,6 +50,7 @@ def test_a_batch_is_what_its_row_says(train_set: Samples, rows: np.ndarray):
         assert batch.identities.tolist() == train_set.classes[row].tolist()
         assert batch.camera_ids.tolist() == train_set.camera_ids[row].tolist()
         assert batch.origins.tolist() == [1] * 8
+        assert batch.uv_layout == "makehuman"
         for i, index in enumerate(row):
             arrays = train_set.read(int(index))
             assert set(batch.labels) == LABELS

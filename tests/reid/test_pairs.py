@@ -1,6 +1,7 @@
 """Pairs, live or from shards: any batch can be begun with, and steps alternate as the ratio says."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
 
@@ -10,7 +11,8 @@ import torch
 from tiny_people import People, build_people, error_of
 
 from reid.batch import ORIGINS, UNKNOWN
-from reid.dataset import DataConfig, InputConfig
+from reid.dataset import DataConfig
+from reid.fit import InputConfig
 from reid.pairs import interleave, live_pairs, pairs_before, shard_pairs
 from shards import ShardError
 from shards.semantics import SURFACE_TO_7
@@ -60,7 +62,7 @@ def test_a_batch_from_shards(place: str):
     batch = next(shard_pairs(DataConfig(pairs=(place,)), SMALL, LABELS, 9, CPU, seed=0)(0))
     assert batch.images.shape == (9, 32, 16, 3) and batch.images.dtype == torch.uint8
     assert batch.identities.tolist() == [UNKNOWN] * 9 and batch.camera_ids.tolist() == [-1] * 9
-    assert {ORIGINS[i] for i in batch.origins} == {"rendered"}
+    assert {ORIGINS[i] for i in batch.origins} == {"rendered"} and batch.uv_layout == "makehuman"
     for i, key in enumerate(batch.keys):
         sample = PEOPLE.sample(int(key.removeprefix("pairs/")))
         np.testing.assert_array_equal(batch.labels["texture"][i], sample.texture)
@@ -89,7 +91,7 @@ def test_pairs_that_cannot_be_had(place: str):
     ):
         with pytest.raises(ValueError, match=message):
             shard_pairs(config, SMALL, LABELS, batch_size, CPU, seed=0)
-    with pytest.raises(ShardError, match=f"field aligned: {place} lacks this label.*python -m generative annotate"):
+    with pytest.raises(ShardError, match=f"field aligned: {place} has no aligned.jpg.*: python -m generative annotate"):
         shard_pairs(DataConfig(pairs=(place,)), SMALL, frozenset({"aligned"}), 4, CPU, seed=0)
 
 
@@ -100,13 +102,24 @@ def test_one_sample_without_its_label_is_named(tmp_path):
     assert error.key == "000005" and "Traceback" not in str(error)
 
 
+def test_pairs_of_two_uv_layouts(place: str, tmp_path):
+    other = build_people(tmp_path / "b", replace(PEOPLE, uv_layout="smpl", seed=1))
+    config = DataConfig(pairs=(place, other), num_workers=1)
+    pairs = shard_pairs(config, SMALL, frozenset({"texture"}), 12, CPU, seed=0)
+    with pytest.raises(ValueError, match=f"one uv layout.* {place}, {other} have makehuman and smpl; leave"):
+        list(islice(pairs(0), 8))
+    batch = next(shard_pairs(config, SMALL, frozenset({"iuv"}), 12, CPU, seed=0)(0))
+    assert batch.uv_layout is None
+
+
 def live(first: int):
     """Batches of 3 of twice the size, image and aligned one grey each."""
     number = first
     while True:
         image = torch.full((3, 64, 32, 3), number, dtype=torch.uint8)
         iuv = torch.arange(64 * 32 * 3).reshape(64, 32, 3).remainder(25).to(torch.uint8).expand(3, 64, 32, 3)
-        yield SimpleNamespace(image=image, aligned=image + 1, iuv=iuv, texture=torch.zeros(3, 256, 256, 3).byte())
+        texture = torch.zeros(3, 256, 256, 3).byte()
+        yield SimpleNamespace(image=image, aligned=image + 1, iuv=iuv, texture=texture, uv_layout="makehuman")
         number += 1
 
 
@@ -118,7 +131,7 @@ def test_live_batches_are_resized_and_begin_anywhere():
         iuv = next(live(0)).iuv[:, 1::2, 1::2]
         assert torch.equal(batch.labels["iuv"], iuv)
         np.testing.assert_array_equal(batch.labels["parts"], SURFACE_TO_7[iuv[..., 0].numpy()])
-        assert batch.labels["texture"].shape == (3, 256, 256, 3)
+        assert batch.labels["texture"].shape == (3, 256, 256, 3) and batch.uv_layout == "makehuman"
         assert batch.identities.tolist() == [UNKNOWN] * 3 and len(set(batch.keys)) == 3
 
 
@@ -127,5 +140,6 @@ def test_live_batches_without_a_label_that_is_needed():
         for batch in live(first):
             yield SimpleNamespace(image=batch.image)
 
+    assert next(live_pairs(bare, SMALL, frozenset(), CPU)(0)).uv_layout is None
     with pytest.raises(ValueError, match="trained with texture, which the source of pairs does not give"):
         next(live_pairs(bare, SMALL, frozenset({"texture"}), CPU)(0))

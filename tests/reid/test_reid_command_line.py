@@ -19,8 +19,8 @@ from tiny_people import People, build_people
 from tiny_trainer import build_tiny
 
 from reid.cli import cli
-from reid.dataset import InputConfig
 from reid.evaluate import open_scored_set, score
+from reid.fit import InputConfig
 from reid.models.backbone import BackboneConfig
 from reid.models.build import build_model
 from reid.presets import laptop

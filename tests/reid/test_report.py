@@ -23,7 +23,8 @@ from reid.batch import normalise
 from reid.checkpoint import State, checkpoint_path, load_run, save_checkpoint
 from reid.cli import cli
 from reid.config import EvaluateConfig, TrainConfig
-from reid.dataset import DataConfig, InputConfig
+from reid.dataset import DataConfig
+from reid.fit import InputConfig
 from reid.gradcam import grad_cam
 from reid.losses import LossConfig
 from reid.models.backbone import BackboneConfig

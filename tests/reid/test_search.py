@@ -19,7 +19,7 @@ from reid.augment import prepare
 from reid.checkpoint import Run, State, checkpoint_path, save_checkpoint
 from reid.cli import cli
 from reid.config import EvaluateConfig, TrainConfig
-from reid.dataset import InputConfig
+from reid.fit import InputConfig
 from reid.models.backbone import BackboneConfig
 from reid.models.build import build_model
 from reid.models.global_pool import GlobalPoolConfig

@@ -40,6 +40,10 @@ class People:
     """Of iuv, parts, texture and aligned."""
     unlabelled: tuple[int, ...] = ()
     """Samples without these labels."""
+    undetected: tuple[int, ...] = ()
+    """Samples whose iuv and parts show nobody, as where an annotator found none."""
+    uv_layout: str = "makehuman"
+    """Of textures."""
     known: bool = True
     """Whether samples have identities."""
     extra: tuple[str | None, ...] = ()
@@ -68,9 +72,10 @@ class People:
         if self.splits:
             split = "train" if not regular or person < self.num_identities // 2 else ("gallery" if number else "query")
         labels = self.labels if index not in self.unlabelled else ()
-        arrays = {
-            field: array for field, array in self._arrays(rng, person, camera).items() if field in ("image", *labels)
-        }
+        arrays = self._arrays(rng, person, camera)
+        if index in self.undetected:
+            arrays |= {field: np.zeros_like(arrays[field]) for field in ("iuv", "parts")}
+        arrays = {field: array for field, array in arrays.items() if field in ("image", *labels)}
         return Sample(
             key=f"{index:06d}",
             meta=Meta(
@@ -81,7 +86,7 @@ class People:
                 sequence=0,
                 frame=number,
                 split=split,
-                uv_layout="open-body" if "texture" in labels else None,
+                uv_layout=self.uv_layout if "texture" in labels else None,
                 rendered=rendered(self.seed, index) if self.origin == "rendered" else None,
                 generated=GENERATED if self.origin == "generated" else None,
             ),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from reid.augment import AugmentConfig
 from reid.batch import Batch
 from reid.config import EvaluateConfig, TrainConfig
-from reid.dataset import DataConfig, InputConfig
+from reid.dataset import DataConfig
+from reid.fit import InputConfig
 from reid.losses import LossConfig, everywhere, reid_losses
 from reid.models.model import Model
 from reid.optimise import OptimiseConfig

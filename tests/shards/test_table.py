@@ -40,7 +40,15 @@ def test_columns_tell_what_meta_tells(own_set: Path):
     assert table.camera_ids.tolist() == [meta.camera_id for meta in metas]
     assert table.splits.tolist() == [meta.split for meta in metas]
     assert set(table.origins) == {"rendered"}
-    assert set(table.datasets) == {"tiny"}
+    assert set(table.datasets) == {"tiny"} and set(table.uv_layouts) == {"open-body"}
+
+
+def test_members_are_known_without_reading_them(own_set: Path, monkeypatch: pytest.MonkeyPatch):
+    table = Table(own_set)
+    monkeypatch.setattr(Table, "_pread", None)
+    assert table.has(3, ["iuv.png"]) and table.has(3, ["parts.png", "texture.png"]) and not table.has(3, ["parts.png"])
+    with pytest.raises(IndexError):
+        table.has(NUM_SAMPLES, ["iuv.png"])
 
 
 def test_read_gives_chosen_fields(own_set: Path):

@@ -213,12 +213,12 @@ def partial_reid(root: Path) -> list[Told]:
 
 
 def partial_ilids(root: Path) -> list[Told]:
-    write(root, "Probe/001.jpg", "Probe/0.jpg", "Gallery/1_c3_2.jpg", "Gallery/0.jpg")
+    write(root, "Probe/001.jpg", "Probe/0.jpg", "Gallery/1_c1_2.jpg", "Gallery/0.jpg")
     return [
         ("0", "0000", 1, None, None, "query"),
         ("001", "0001", 1, None, None, "query"),
         ("0", "0000", 2, None, None, "gallery"),
-        ("1_c3_2", "0001", 3, None, None, "gallery"),
+        ("1_c1_2", "0001", 2, None, None, "gallery"),
     ]
 
 

@@ -1,0 +1,127 @@
+"""A sample made fit for a network: which of its fields are read, and the sizes that they are brought to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from shards.errors import ShardError
+from shards.schema import MEMBERS, TEXTURE_SIZE, Field
+from shards.semantics import SURFACE_TO_7
+
+ADDED_BY = "python -m generative annotate"
+"""The command that adds labels to a set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """What a network is given, and its size in pixels."""
+
+    height: int = 256
+    """Of what the network is given."""
+    width: int = 128
+    """Of what the network is given."""
+    resize: tuple[int, int] | None = None
+    """Height and width that pictures are resized to and kept in, where that is larger: training crops at random, evaluation
+    at the centre (Liu et al. 2018, sec. 4.2: 256 x 256 to 224 x 224)."""
+    picture: Literal["image", "texture"] = "image"
+    """What of a sample is its picture: the photograph, or in its place the texture (Jin et al. 2020, table 6), which sets of
+    shards alone have. It is cropped, mirrored and erased like any picture: `augment` turns that off."""
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width must be >= 1, got {self.height} and {self.width}")
+        if self.resize is not None and (self.resize[0] < self.height or self.resize[1] < self.width):
+            raise ValueError(
+                f"resize must be at least height x width = {self.height} x {self.width}, got {self.resize}"
+            )
+        if self.picture not in ("image", "texture"):
+            raise ValueError(f"picture must be image or texture, got {self.picture!r}")
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of resized pictures."""
+        return self.resize or (self.height, self.width)
+
+
+def sources_of(field: Field) -> tuple[Field, ...]:
+    """The stored fields that a label can be made of: the first of them that a sample has counts."""
+    return ("parts", "iuv") if field == "parts" else (field,)
+
+
+def fields_to_read(input: InputConfig, labels: Iterable[Field]) -> list[Field]:
+    """The stored fields that pictures and `labels` are made of."""
+    return list(dict.fromkeys([input.picture, *(source for label in sorted(labels) for source in sources_of(label))]))
+
+
+def check_labels_fit(input: InputConfig, labels: Iterable[Field]) -> None:
+    """Raises ValueError for labels of a network that is given textures: they are of the photograph and its person, and
+    neither of its pixels nor of its mirror image."""
+    if input.picture == "texture" and labels:
+        raise ValueError(
+            f"a network that is given textures learns from identities alone, this one also from {', '.join(sorted(labels))}: "
+            "give --input.picture image, or a model that needs no labels"
+        )
+
+
+def array_shapes(input: InputConfig, labels: Iterable[Field]) -> dict[Field, tuple[int, ...]]:
+    """Shape of every array that `fit` gives."""
+    height, width = input.stored
+    shapes: dict[Field, tuple[int, ...]] = {
+        "image": (height, width, 3),
+        "texture": (TEXTURE_SIZE, TEXTURE_SIZE, 3),
+        "aligned": (height, width, 3),
+        "iuv": (height, width, 3),
+        "parts": (height, width),
+    }
+    return {field: shapes[field] for field in ("image", *sorted(labels))}
+
+
+def fit(values: Mapping[str, np.ndarray], input: InputConfig, labels: Iterable[Field]) -> dict[Field, np.ndarray]:
+    """A sample as it is kept: "image", its picture, and `labels`, uint8, of the shapes that `array_shapes` says.
+
+    values: "key", and `fields_to_read` as they were decoded, None for what the sample has not. Pictures are resized
+    bilinearly with antialiasing, iuv and parts to the nearest pixel; parts that are not stored follow from iuv. Raises
+    ShardError naming the key for a field that is missing.
+    """
+    arrays: dict[Field, np.ndarray] = {}
+    for field in ("image", *sorted(labels)):
+        source = input.picture if field == "image" else field
+        array = values[source]
+        if array is None and field == "parts" and values["iuv"] is not None:
+            array = SURFACE_TO_7[values["iuv"][..., 0]]
+        if array is None:
+            raise missing_field(source, key=str(values["key"]))
+        match field:
+            case "image" | "aligned":
+                array = resize(array, input.stored)
+            case "iuv" | "parts":
+                array = _resize_labels(array, input.stored)
+        arrays[field] = array
+    return arrays
+
+
+def missing_field(field: Field, *, key: str | None = None, place: str | None = None) -> ShardError:
+    """The error for a sample, or a set, without something that a network needs."""
+    members = " or ".join(next(iter(MEMBERS[source].codecs)) for source in sources_of(field))
+    where = "" if place is None else f"{place} "
+    return ShardError(f"{where}has no {members}, which this network needs; add it: {ADDED_BY}", key=key, field=field)
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """picture (h, w, 3) uint8 -> (H, W, 3) uint8 for size (H, W): bilinear, antialiased where it shrinks."""
+    if picture.shape[:2] == size:
+        return picture
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+
+
+def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """labels (h, w, ...) uint8 -> (H, W, ...): each pixel takes the label at its centre."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, labels.shape, strict=False)
+    )
+    return labels[rows[:, None], columns]
