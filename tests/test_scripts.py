@@ -79,6 +79,7 @@ def run(script: Path, *arguments: str, python: str = PYTHON, **extra: str) -> su
         executable(bin_folder / name, python.replace("REAL", sys.executable))
     path = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "PYTHON": "", **extra}
+    environment.pop("NUMBA_CACHE_DIR", None)  # the checkout keeps its own
     return subprocess.run(
         [str(script), *arguments], cwd=root.parent, env=environment, capture_output=True, text=True, check=False
     )
@@ -361,7 +362,7 @@ def browse(page: Path, folder: Path, *, dark: bool, width: int) -> tuple[dict, l
         "--v=0", f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=10000",
         f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", copy.as_uri(),
     ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     title = re.search(r"<title>(.*?)</title>", result.stdout, re.DOTALL).group(1)
     return json.loads(html.unescape(title)), [line for line in result.stderr.splitlines() if "CONSOLE" in line]
 
