@@ -173,9 +173,10 @@ def mgn() -> TrainConfig:
 
 
 def part_aware(baseline: Callable[[], TrainConfig]) -> TrainConfig:
-    """The preset without -ps, and a part head (Part awareness, sec. III): structure c, seven parts, weight 1.
+    """GlobalPool (gp-r50, gp-mobilenetv2, ...), PCB or MGN with a part head (Part awareness, sec. III): structure c, seven
+    parts, weight 1, all else as in the baseline's preset.
 
-    It needs "parts" or "iuv" in the shards. MGN's is taught in both turns, which the paper does not say.
+    The shards must hold parts or iuv. MGN's head is taught in the turns of both losses, of which the paper does not speak.
     """
     config = baseline()
     return replace(config, model=replace(config.model, part_head=PartHeadConfig()))

@@ -49,7 +49,7 @@ class PartHeadConfig:
                 known = ", ".join(map(str, get_args(kind)))
                 raise ValueError(f"part_head.{name} must be one of {known}, got {getattr(self, name)!r}")
         if not 0 < self.weight < math.inf:
-            raise ValueError(f"part_head.weight must be > 0, got {self.weight}: the preset without -ps has no head")
+            raise ValueError(f"part_head.weight must be > 0, got {self.weight}: the baselines' presets have no head")
 
 
 class PartHead(nn.Module):
@@ -58,7 +58,7 @@ class PartHead(nn.Module):
 
     def __init__(self, config: PartHeadConfig, in_channels: int):
         super().__init__()
-        self._weight, self._class_of = config.weight, _FROM_7[config.granularity]
+        self._weight, self._class_of = config.weight, tuple(_FROM_7[config.granularity].tolist())
         match config.structure:
             case "a":
                 layers = []
@@ -81,7 +81,7 @@ class PartHead(nn.Module):
     def targets(self, parts: Tensor, size: tuple[int, int]) -> Tensor:
         """parts (B, H, W) uint8, numbers of `PARTS_7` -> (B, *size) int64 classes, each that at the centre of its place."""
         nearest = functional.interpolate(parts[:, None], size, mode="nearest-exact")[:, 0]
-        return on_device(tuple(self._class_of.tolist()), parts.device)[nearest.int()]
+        return on_device(self._class_of, parts.device)[nearest.int()]
 
     def losses(self, maps: Sequence[Tensor], parts: Tensor) -> dict[str, Tensor]:
         """The loss "parts", weighted, and "parts_accuracy", the share of places that are right, which is only watched:

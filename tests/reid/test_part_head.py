@@ -91,9 +91,10 @@ def test_loss_equals_a_slow_loop(absent: tuple[int, ...]):
     assert len(absent) == 7 or abs(loss.item() - naive) > 0.01
 
 
-def test_loss_is_float32_under_autocast():
+@pytest.mark.parametrize("enabled", [False, True])
+def test_loss_is_float32_of_a_network_in_bf16(enabled: bool):
     logits, targets = torch.randn(2, 8, 4, 4).bfloat16(), torch.randint(8, (2, 4, 4))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
         loss = part_loss(logits, targets)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(slow_loss(logits.float(), targets), rel=1e-5)
