@@ -92,7 +92,7 @@ class San(GlobalPool):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         maps, skips = self._encode(batch.images)
         picture, features = self.decoder(maps, skips)
-        difference = (picture.float() - self._target(batch, picture)).abs().mean()
+        difference = (picture - self._target(batch, picture)).abs().mean()
         reconstruction = self._config.reconstruction_weight * difference
         if batch.has_identities:
             losses = self.identity_losses(maps, batch) | {"reconstruction": reconstruction}

@@ -192,9 +192,11 @@ def shrink(length: int, to: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def test_the_losses_of_known_people():
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_losses_of_known_people(pooled: bool):
     """Those of GlobalPool, L1 to the texture shrunk to -1..1, and the sum of equation 1 over blocks, each weighted."""
-    model, batch = build(reconstruction_weight=2.0, triplet_weight=3.0, triplet_blocks=(1, 3, 4)).eval(), make_batch()
+    options = {"reconstruction_weight": 2.0, "triplet_weight": 3.0, "triplet_blocks": (1, 3, 4), "pooled": pooled}
+    model, batch = build(**options).eval(), make_batch()
     torch.manual_seed(5)
     losses = model(batch)
     assert list(losses) == ["identity", "triplet", SPREAD, "reconstruction", "decoder_triplet"]
@@ -212,7 +214,10 @@ def test_the_losses_of_known_people():
     torch.manual_seed(5)
     drawn = draw_triplets(batch.identities)
     positives, negatives = drawn.positives.tolist(), drawn.negatives.tolist()
-    blocks = [slow_constraint(features[i].detach(), positives, negatives, 0.3) for i in (0, 2, 3)]
+    compared = [features[i].detach() for i in (0, 2, 3)]
+    if pooled:
+        compared = [maps.mean((2, 3), keepdim=True) for maps in compared]
+    blocks = [slow_constraint(maps, positives, negatives, 0.3) for maps in compared]
     assert losses["decoder_triplet"].item() == pytest.approx(3 * sum(blocks), rel=1e-4)
 
 
