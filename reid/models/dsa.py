@@ -58,7 +58,7 @@ class Dsa(Model):
 
     The global branch is conv5_x, the eight local ones are conv5_x with an eighth of the channels, all with stride 1 and on
     all of conv4_x (sec. 3.2.2 and 4.2). Losses are added up over features (sec. 3.2.4 and 4.2): identity of f_G and of each
-    f_L,i; identity and triplet of z_G and of z_L, each as a whole, which are the sums of both streams' features.
+    f_L,i; identity and triplet of z_G and z_L, which are both streams' features in one, z_L all eight parts of it.
     """
 
     training_only = ("classifiers", "fused_classifiers", "fusions", "dsag_stream")
@@ -75,9 +75,7 @@ class Dsa(Model):
         self._config, self._losses = config, losses
         self.labels = frozenset() if config.guide == "none" else frozenset({"iuv"})
         self.backbone, dim = _to_conv4(backbone), backbone.num_channels
-        self._num_features = (
-            _NUM_FEATURES if config.branches == "both" else {config.branches: _NUM_FEATURES[config.branches]}
-        )
+        self._num_features = {n: count for n, count in _NUM_FEATURES.items() if config.branches in ("both", n)}
         self.heads = nn.ModuleDict(
             {
                 name: residual_stage(

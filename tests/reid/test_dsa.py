@@ -213,7 +213,7 @@ def test_branches_are_merged_by_the_table(table: np.ndarray):
     wanted = torch.zeros(2, int(table.max()), 3, 4, 5)
     for fine in range(1, len(table)):
         wanted[:, table[fine] - 1] += maps[:, 3 * (fine - 1) : 3 * fine]
-    assert torch.equal(merge_branches(maps, table), wanted.flatten(1, 2))
+    assert torch.equal(merge_branches(maps, table.tolist()), wanted.flatten(1, 2))
 
 
 # Losses
