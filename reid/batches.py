@@ -20,19 +20,23 @@ class Batches:
     """What one process of a run is given: its slice of every batch. Together they are given the same, however many."""
 
     config: TrainConfig
-    train_set: Samples
-    """With the labels that the model asks for."""
-    loader: Loader
+    train_set: Samples | None
+    """With the labels that the model asks for; None for a run on pairs alone."""
+    loader: Loader | None
     """Of `train_set`."""
     pairs: Pairs | None
     """This process's part of the rendered pairs; None for none."""
+    pair_steps: int = 0
+    """Steps of an epoch where there are pairs alone."""
     process: int = 0
     num_processes: int = 1
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """Of every step of an epoch, which is one pass over the identity-labelled samples: "reid" or "pairs"; as many of
-        the latter as come before the next pass would begin."""
+        the latter as come before the next pass would begin. Of pairs alone it is one pass over these."""
+        if self.train_set is None:
+            return ("pairs",) * self.pair_steps
         num_reid = len(self._first_rows)
         if self.pairs is None:
             return ("reid",) * num_reid
@@ -48,7 +52,7 @@ class Batches:
         for now in range(epoch, self.config.optimise.epochs):
             first = step if now == epoch else 0
             num_pairs = self.kinds[:first].count("pairs")
-            labelled = self.loader.batches(self._rows(now)[first - num_pairs :])
+            labelled = iter(()) if self.loader is None else self.loader.batches(self._rows(now)[first - num_pairs :])
             if self.pairs is not None and source is None:
                 source = self.pairs(now * self.kinds.count("pairs") + num_pairs)
             for number in range(first, len(self.kinds)):

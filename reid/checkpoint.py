@@ -65,6 +65,13 @@ def checkpoint_path(folder: Path, which: Which) -> Path:
     return folder / f"{which}.safetensors"
 
 
+def which_checkpoint(folder: Path, which: Which | None = None) -> Path:
+    """The checkpoint of a run that is used: the one asked for, else the best where there is one, else the last."""
+    if which is None:
+        which = "best" if checkpoint_path(folder, "best").is_file() else "last"
+    return checkpoint_path(folder, which)
+
+
 def save_checkpoint(path: Path, model: Model, state: State, optimiser: Mapping[str, Tensor]) -> None:
     """Write tensors and state; a file that was there is replaced once the new one is whole.
 
@@ -111,9 +118,7 @@ def load_run(folder: Path, which: Which | None = None) -> Run:
 
     Raises FileNotFoundError where there is none, ValueError where it does not fit.
     """
-    if which is None:
-        which = "best" if checkpoint_path(folder, "best").is_file() else "last"
-    path = checkpoint_path(folder, which)
+    path = which_checkpoint(folder, which)
     state, weights, _ = read_checkpoint(path)
     model = build_model(state.config.model, len(state.class_names), losses=state.config.losses, pretrained=False)
     load_weights(model, weights, where=path)

@@ -64,6 +64,9 @@ class TrainConfig:
     """Optimiser and learning rates."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Scoring on the way."""
+    start: str | None = None
+    """Folder of a run whose weights this one begins with, in place of pretrained ones: all that have the same names and
+    shapes, classifiers where the people are the same, the best checkpoint where there is one."""
     seed: int = 0
     """Of all that is drawn: weights, order, augmentation."""
     precision: Precision = "auto"

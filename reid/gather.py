@@ -12,24 +12,37 @@ def gather(*tensors: Tensor) -> tuple[Tensor, ...]:
     The gradient of floating point tensors goes back to the process that they came from, summed over all that gathered
     them. All processes call it together. Raises ValueError, in all of them, where B differs between processes.
     """
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return tensors
-    num_processes = torch.distributed.get_world_size()
-    if num_processes == 1:
+    if num_processes() == 1:
         return tensors
     size = torch.tensor([len(tensors[0])], device=tensors[0].device)
-    sizes = torch.cat(_gather(size, num_processes)).tolist()
+    sizes = torch.cat(_gather(size)).tolist()
     if len(set(sizes)) > 1:
         raise ValueError(
             f"all processes need batches of one size, got {', '.join(map(str, sizes))}: leave out the last, smaller "
             "batch of an epoch, or give every process the same number of samples"
         )
-    return tuple(torch.cat(_gather(tensor.contiguous(), num_processes)) for tensor in tensors)
+    return tuple(torch.cat(_gather(tensor.contiguous())) for tensor in tensors)
 
 
-def _gather(tensor: Tensor, num_processes: int) -> list[Tensor]:
+def total(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, without gradient; itself where there is one. All call it together, and none
+    waits for its device."""
+    if num_processes() == 1:
+        return tensor
+    tensor = tensor.detach().clone()
+    torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def num_processes() -> int:
+    """Processes that train together."""
+    is_alone = not torch.distributed.is_available() or not torch.distributed.is_initialized()
+    return 1 if is_alone else torch.distributed.get_world_size()
+
+
+def _gather(tensor: Tensor) -> list[Tensor]:
     if tensor.is_floating_point():
         return list(differentiable.all_gather(tensor))
-    parts = [torch.empty_like(tensor) for _ in range(num_processes)]
+    parts = [torch.empty_like(tensor) for _ in range(num_processes())]
     torch.distributed.all_gather(parts, tensor)
     return parts

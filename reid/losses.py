@@ -161,19 +161,28 @@ def reid_losses(
 ) -> dict[str, Tensor]:
     """The losses of a model with identity classifiers and with features compared by distance, weighted and by name.
 
-    logits: (B, C) of each classifier, whose losses are summed or averaged over `heads`; embeddings: (B, D) of each
-    feature in the triplet loss, averaged over. Returns "identity", "triplet" and SPREAD (the least of all features,
-    only watched); what weighs 0 is left out.
+    logits: (B, C) of each classifier; embeddings: (B, D) of each feature in the triplet loss; the losses of either are
+    summed or averaged over `heads`. Returns "identity", "triplet" and SPREAD (the least of all features, only watched);
+    what weighs 0 is left out.
     """
     losses = {}
     if config.identity_weight > 0:
-        epsilon = config.smoothing.of(batch.origins)
-        per_head = torch.stack([smoothed_cross_entropy(each, batch.identities, epsilon).mean() for each in logits])
+        per_head = identity_losses(logits, batch, config)
         losses["identity"] = config.identity_weight * (per_head.mean() if heads == "mean" else per_head.sum())
     if config.triplet_weight > 0:
         loss, spread = triplet_loss(embeddings, batch, config)
-        losses |= {"triplet": config.triplet_weight * loss, SPREAD: spread}
+        num_heads = 1 if heads == "mean" else len(embeddings)
+        losses |= {"triplet": config.triplet_weight * num_heads * loss, SPREAD: spread}
     return losses
+
+
+def identity_losses(logits: Sequence[Tensor], batch: Batch, config: LossConfig) -> Tensor:
+    """Cross-entropy of each classifier, smoothed by `config.smoothing` and averaged over the batch, not weighted.
+
+    logits: (B, C) of each classifier. Returns (len(logits),).
+    """
+    epsilon = config.smoothing.of(batch.origins)
+    return torch.stack([smoothed_cross_entropy(each, batch.identities, epsilon).mean() for each in logits])
 
 
 def triplet_loss(embeddings: Sequence[Tensor], batch: Batch, config: LossConfig) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,8 @@ class OptimiseConfig:
     """Times `learning_rate`: that of the layers that came with weights."""
     triplet_learning_rate: float | None = None
     """Identity and triplet loss take turns from step to step, the latter with this rate and an optimiser of its own (MGN in
-    Part awareness, sec. IV-C3); None: they are added up."""
+    Part awareness, sec. IV-C3); None: they are added up. Any other loss is added to both: eq. 1 there adds the part loss to
+    the reID loss, which at each step is the one whose turn it is."""
     weight_decay: float = 5e-4
     """Of all parameters."""
     momentum: float = 0.9
@@ -77,17 +78,17 @@ class Turn:
     optimiser: Optimizer
     learning_rate: float
     """Of new layers, before `OptimiseConfig.rate_factor`."""
-    losses: frozenset[str] | None
-    """Names of the losses that it brings down; None for all."""
+    waiting: frozenset[str]
+    """Names of the losses whose turn it is not; it brings down all others."""
 
 
 def make_turns(model: Model, config: OptimiseConfig) -> tuple[Turn, ...]:
     """The optimisers that take turns from step to step; one, unless `triplet_learning_rate` is given."""
     if config.triplet_learning_rate is None:
-        return (Turn(optimiser=_optimiser(model, config), learning_rate=config.learning_rate, losses=None),)
+        return (Turn(optimiser=_optimiser(model, config), learning_rate=config.learning_rate, waiting=frozenset()),)
     rates = {"identity": config.learning_rate, "triplet": config.triplet_learning_rate}
     return tuple(
-        Turn(optimiser=_optimiser(model, config), learning_rate=rate, losses=frozenset({name}))
+        Turn(optimiser=_optimiser(model, config), learning_rate=rate, waiting=frozenset(rates) - {name})
         for name, rate in rates.items()
     )
 

@@ -126,7 +126,7 @@ def shard_pairs(
             f"pairs need a shard for each of {num_processes} processes x {num_workers} workers, the sets have {num_shards}: "
             "use a smaller num_workers, or write the sets with fewer samples per shard"
         )
-    num_samples = sum(manifest.num_samples for manifest in manifests.values())
+    num_samples = num_pairs(config)
     per_round = num_samples // (batch_size * num_processes)
     if per_round < 1:
         raise ValueError(
@@ -170,6 +170,11 @@ def shard_pairs(
             number, passed = number + 1, 0
 
     return batches
+
+
+def num_pairs(config: DataConfig) -> int:
+    """Samples in the sets under config.pairs."""
+    return sum(_manifest(place).num_samples for place in config.pairs)
 
 
 def _manifest(place: str) -> Manifest:

@@ -5,6 +5,7 @@ What a paper leaves open is filled in with the usual choice, and its line says s
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from reid.augment import AugmentConfig
@@ -12,9 +13,12 @@ from reid.config import EvaluateConfig, TrainConfig
 from reid.dataset import InputConfig
 from reid.losses import LossConfig, PerOrigin, everywhere
 from reid.models.backbone import BackboneConfig, BackboneName
+from reid.models.dsa import DsaConfig
 from reid.models.global_pool import GlobalPoolConfig
 from reid.models.mgn import MgnConfig
+from reid.models.part_head import PartHeadConfig
 from reid.models.pcb import PcbConfig
+from reid.models.san import SanConfig
 from reid.optimise import OptimiseConfig
 from reid.sampler import SamplerConfig
 
@@ -46,6 +50,53 @@ def baseline() -> TrainConfig:
             gamma=0.5,
         ),
     )
+
+
+def dsa() -> TrainConfig:
+    """DSA-reID (Zhang et al. 2019, sec. 4.2): its baseline's settings, two branches, guided by a stream of dense semantics.
+
+    Weights: 0.5 for the identity loss of the picture's own features, 1.5 for the triplet and 1.0 for the identity loss of the
+    fused ones. Wants sets with iuv.
+    """
+    return replace(baseline(), model=DsaConfig())
+
+
+def dsa_two_branches() -> TrainConfig:
+    """DSA-reID's "Baseline (Two branches)" (table 3): the same network and losses without the guiding stream."""
+    return replace(dsa(), model=DsaConfig(guide="none"))
+
+
+def san_pg() -> TrainConfig:
+    """SAN-PG (SAN sec. 3.1 and appendix, sec. 5): encoder and decoder learn the textures of rendered pairs, nobody's identity.
+
+    256 x 128, Adam at 1e-4, batch 16, 80 epochs, by which it has converged; random crop, flip and colour. How much of each,
+    the rate's decay (none here), weight decay (0) and Adam's betas (torch's) are not given there.
+    """
+    return TrainConfig(
+        model=SanConfig(triplet_weight=0.0, decoder_rate_factor=1.0),
+        losses=LossConfig(identity_weight=0.0, triplet_weight=0.0),
+        sampler=SamplerConfig(batch_size=16, images_per_identity=None),
+        augment=AugmentConfig(pad=10, flip=0.5, erase=0.0, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05),
+        optimise=OptimiseConfig(optimiser="adam", epochs=80, learning_rate=1e-4, weight_decay=0.0, warmup_epochs=0),
+        evaluate=EvaluateConfig(every=0),
+    )
+
+
+def san_basic() -> TrainConfig:
+    """SAN-basic (SAN, table 1): `baseline` and a decoder that draws everybody's texture, the L1 loss with weight 1.
+
+    The decoder's rate is 1e-5, with the warm-up and the decay of the encoder's; it wants the weights of `san-pg`.
+    """
+    return replace(baseline(), model=SanConfig(triplet_weight=0.0))
+
+
+def san() -> TrainConfig:
+    """SAN (sec. 3.2): `san-basic` with triplet reID constraints on f_d1 to f_d3, weight 1, margin 0.3.
+
+    That is "SAN w/ L_TR" of table 1; with `data.pairs`, of which each other batch then is (`data.pairs-ratio` 1 1), the
+    whole of it.
+    """
+    return replace(baseline(), model=SanConfig())
 
 
 def global_pool(backbone: BackboneName = "resnet50") -> TrainConfig:
@@ -119,6 +170,15 @@ def mgn() -> TrainConfig:
         ),
         evaluate=EvaluateConfig(flip=True),
     )
+
+
+def part_aware(baseline: Callable[[], TrainConfig]) -> TrainConfig:
+    """The preset without -ps, and a part head (Part awareness, sec. III): structure c, seven parts, weight 1.
+
+    It needs "parts" or "iuv" in the shards. MGN's is taught in both turns, which the paper does not say.
+    """
+    config = baseline()
+    return replace(config, model=replace(config.model, part_head=PartHeadConfig()))
 
 
 def pose_resnet_ce() -> TrainConfig:
@@ -229,12 +289,23 @@ def _pose_transfer(
 
 PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "baseline": baseline,
+    "dsa": dsa,
+    "dsa-two-branches": dsa_two_branches,
+    "san-pg": san_pg,
+    "san-basic": san_basic,
+    "san": san,
     "gp-r50": global_pool,
     "gp-mobilenetv2": partial(global_pool, "mobilenetv2"),
     "gp-densenet121": partial(global_pool, "densenet121"),
     "gp-osnet": global_pool_osnet,
     "pcb": pcb,
     "mgn": mgn,
+    "gp-ps": partial(part_aware, global_pool),
+    "gp-ps-mobilenetv2": partial(part_aware, partial(global_pool, "mobilenetv2")),
+    "gp-ps-densenet121": partial(part_aware, partial(global_pool, "densenet121")),
+    "gp-ps-osnet": partial(part_aware, global_pool_osnet),
+    "pcb-ps": partial(part_aware, pcb),
+    "mgn-ps": partial(part_aware, mgn),
     "pose-r-ce": pose_resnet_ce,
     "pose-d-ce": pose_densenet_ce,
     "pose-d-tri": pose_densenet_triplet,

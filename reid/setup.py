@@ -19,11 +19,8 @@ from reid.checkpoint import (
     Run,
     State,
     Which,
-    check_same_run,
     checkpoint_path,
     load_run,
-    load_weights,
-    read_checkpoint,
     save_checkpoint,
 )
 from reid.config import Precision, TrainConfig, flat, to_dict
@@ -32,10 +29,10 @@ from reid.evaluate import ScoredSet, open_scored_set, places_to_score, score
 from reid.interrupt import Interrupt
 from reid.journal import Journal, open_journal
 from reid.loader import make_loader
-from reid.models.build import build_model
 from reid.models.model import Model
 from reid.optimise import Turn, load_state_tensors, make_turns, state_tensors
-from reid.pairs import PairSource, live_pairs, shard_pairs
+from reid.pairs import PairSource, live_pairs, num_pairs, shard_pairs
+from reid.start import start
 from shards.writer import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -123,28 +120,14 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
     if config.sync_batch_norm and accelerator.device.type != "cuda":
         raise ValueError("sync-batch-norm works on GPUs alone: leave it out")
     accelerator.wait_for_everyone()  # until all have looked, nobody writes
-    train_set = open_train_set(config.data, config.input)
-    last = checkpoint_path(out, "last")
-    state = State(config=config, class_names=train_set.class_names, num_samples=len(train_set))
-    weights = optimiser = None
-    if resume and not last.is_file():
-        logger.warning("%s holds no checkpoint to go on from: the run starts at the beginning", out)
-    elif resume:
-        found, weights, optimiser = read_checkpoint(last)
-        check_same_run(found, state)
-        state = replace(found, config=config)
-    torch.manual_seed(config.seed)
-    model = build_model(config.model, len(train_set.class_names), losses=config.losses, pretrained=weights is None)
-    if weights is not None:
-        load_weights(model, weights, where=last)
-    else:
-        state = replace(state, provenance=model.backbone.provenance)
-    if config.optimise.head_only_epochs and state.provenance.startswith("random"):
-        logger.warning(
-            "the backbone's weights are random and stay so for %d epochs: give --model.backbone.weights FILE, or "
-            "--optimise.head-only-epochs 0",
-            config.optimise.head_only_epochs,
-        )
+    has_people = bool(config.data.real or config.data.rendered or config.data.generated)
+    train_set = open_train_set(config.data, config.input) if has_people or not config.data.pairs else None
+    state = State(
+        config=config,
+        class_names=() if train_set is None else train_set.class_names,
+        num_samples=num_pairs(config.data) if train_set is None else len(train_set),
+    )
+    model, state, optimiser = start(state, out, resume=resume)
     model.to(accelerator.device, memory_format=torch.channels_last)
     network, turns = wrap(model, config, accelerator)
     if optimiser is not None:
@@ -226,13 +209,13 @@ def wrap(model: Model, config: TrainConfig, accelerator: Accelerator) -> tuple[n
 
 
 def open_batches(
-    config: TrainConfig, train_set: Samples, model: Model, accelerator: Accelerator, pairs: PairSource | None
+    config: TrainConfig, train_set: Samples | None, model: Model, accelerator: Accelerator, pairs: PairSource | None
 ) -> Batches:
     """The batches of this process. Raises ValueError for pairs that the model has no use for."""
     wants_pairs = pairs is not None or bool(config.data.pairs)
     if wants_pairs and not model.takes_pairs:
         raise ValueError(f"{type(model).__name__} learns from identities alone: leave out data.pairs")
-    train_set = train_set.with_labels(model.labels)
+    train_set = None if train_set is None else train_set.with_labels(model.labels)
     size = config.sampler.batch_size // accelerator.num_processes
     if pairs is not None:
         pairs = live_pairs(pairs, config.input, model.labels, accelerator.device)
@@ -248,8 +231,9 @@ def open_batches(
     return Batches(
         config=config,
         train_set=train_set,
-        loader=make_loader(train_set, config.data, accelerator.device),
+        loader=None if train_set is None else make_loader(train_set, config.data, accelerator.device),
         pairs=pairs,
+        pair_steps=0 if train_set is not None else num_pairs(config.data) // config.sampler.batch_size,
         process=accelerator.process_index,
         num_processes=accelerator.num_processes,
     )

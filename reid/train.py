@@ -48,7 +48,7 @@ def update(run: Setup, turn: Turn, batch: Batch, *, is_backbone_held: bool = Fal
     if is_backbone_held:
         hold(run.model.backbone)
     if not batch.has_identities:
-        hold(*map(run.model.get_submodule, run.model.identity_layers))
+        hold(*filter(None, (getattr(run.model, name) for name in run.model.identity_layers)))
     turn.optimiser.step()
     turn.optimiser.zero_grad()
     return losses
@@ -58,7 +58,7 @@ def objective(losses: Mapping[str, Tensor], turn: Turn) -> Tensor:
     """The sum of the losses that a turn brings down. The others count nothing, but stay in the graph: processes that
     average gradients wait for every parameter's. Raises ValueError where there is nothing to bring down."""
     terms = {name: value for name, value in losses.items() if value.requires_grad}
-    if not terms or (turn.losses is not None and not turn.losses & terms.keys()):
-        wanted = "a loss" if turn.losses is None else " or ".join(sorted(turn.losses))
-        raise ValueError(f"a step needs {wanted} with a gradient, the model gave {sorted(losses)}")
-    return sum(value * float(turn.losses is None or name in turn.losses) for name, value in terms.items())
+    if not terms.keys() - turn.waiting:
+        besides = "".join(f" besides {name}" for name in sorted(turn.waiting))
+        raise ValueError(f"a step needs a loss{besides} with a gradient, the model gave {sorted(losses)}")
+    return sum(value * float(name not in turn.waiting) for name, value in terms.items())

@@ -79,6 +79,7 @@ def run(script: Path, *arguments: str, python: str = PYTHON, **extra: str) -> su
         executable(bin_folder / name, python.replace("REAL", sys.executable))
     path = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "PYTHON": "", **extra}
+    environment.pop("NUMBA_CACHE_DIR", None)  # the checkout keeps its own
     return subprocess.run(
         [str(script), *arguments], cwd=root.parent, env=environment, capture_output=True, text=True, check=False
     )
@@ -152,10 +153,11 @@ def test_setup_without_a_fitting_python_says_so(tmp_path: Path):
 
 def test_tests_get_their_arguments_and_give_their_exit_code(tmp_path: Path):
     root = checkout(tmp_path / "checkout")
-    for body, code in (("assert True", 0), ("assert False", 1)):
-        (root / "test_one.py").write_text(f"def test_one():\n    {body}\n")
-        result = run(root / "scripts" / "test.sh", "test_one.py", "-k", "one")
+    for body, code, alone in (("True", 0, ()), ("False", 1, ("-n", "0")), ("True", 0, ("-p", "no:xdist"))):
+        (root / "test_one.py").write_text(f"def test_one():\n    assert {body}\n")
+        result = run(root / "scripts" / "test.sh", "test_one.py", "-k", "one", *alone)
         assert result.returncode == code, result.stdout + result.stderr
+        assert ("workers [1 item]" in result.stdout or "worker [1 item]" in result.stdout) == (not alone)
         assert re.fullmatch(r"=+ 1 (passed|failed) in .+ =+", result.stdout.splitlines()[-1])
 
 
@@ -223,14 +225,14 @@ def test_live_batches_are_measured_stage_by_stage(monkeypatch: pytest.MonkeyPatc
     bench = importlib.import_module("bench_device")
     monkeypatch.setattr(bench, "LOOKS", 2)
     monkeypatch.setitem(bench.COPY_BYTES, "cpu", 1 << 20)
-    figures = {figure.name.strip(): figure for figure in bench.live_stages("cpu", 4, (64, 32), rounds=2)}
+    figures = {figure.name.strip(): figure for figure in bench.live_stages("cpu", 4, (64, 32), rounds=1)}
     for stage in (*bench.CORE, "background, shadow", "sensor", "aligned picture"):
         time_ms, moved = figures[stage], figures[f"{stage}: bytes it must move"]
         limit_ms = moved.median / figures["memory bandwidth of a large copy"].median
         assert figures[f"{stage}: over its memory-traffic limit"].median == pytest.approx(time_ms.median / limit_ms)
     total = sum(figures[stage].median for stage in bench.CORE)
     core = figures["body, raster, shade, labels, on the device"]
-    assert core.median == pytest.approx(4e3 / total, rel=0.2) and core.target is None
+    assert core.median == pytest.approx(4e3 / total) and core.target is None
     assert "not of a GPU" in bench.device_hardware("cpu")["gpu"]
 
 
@@ -360,7 +362,7 @@ def browse(page: Path, folder: Path, *, dark: bool, width: int) -> tuple[dict, l
         "--v=0", f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=10000",
         f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", copy.as_uri(),
     ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     title = re.search(r"<title>(.*?)</title>", result.stdout, re.DOTALL).group(1)
     return json.loads(html.unescape(title)), [line for line in result.stderr.splitlines() if "CONSOLE" in line]
 

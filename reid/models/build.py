@@ -2,22 +2,28 @@
 
 from reid.losses import LossConfig
 from reid.models.backbone import build_backbone
+from reid.models.dsa import Dsa, DsaConfig
 from reid.models.global_pool import GlobalPool, GlobalPoolConfig
 from reid.models.mgn import Mgn, MgnConfig
 from reid.models.model import Model
 from reid.models.pcb import Pcb, PcbConfig
+from reid.models.san import San, SanConfig
 
-ModelConfig = GlobalPoolConfig | PcbConfig | MgnConfig
+ModelConfig = GlobalPoolConfig | PcbConfig | MgnConfig | SanConfig | DsaConfig
 
 
 def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pretrained: bool) -> Model:
     """The model that `config` describes, in training mode.
 
-    num_classes: identities to be told apart in training; pretrained: load the backbone's weights, which is not needed
-    where all weights will come from a checkpoint.
+    num_classes: identities to be told apart in training, which may be 0 for SAN without identity loss; pretrained: load the
+    backbone's weights, which is not needed where all weights will come from a checkpoint.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+    may_know_nobody = isinstance(config, SanConfig) and losses.identity_weight == 0
+    if num_classes < 1 and not may_know_nobody:
+        raise ValueError(
+            f"{type(config).__name__} learns from identities, got none: name a set of known people under data.real, "
+            "data.rendered or data.generated"
+        )
     backbone = build_backbone(config.backbone, pretrained=pretrained)
     match config:
         case GlobalPoolConfig():
@@ -26,3 +32,7 @@ def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pr
             return Pcb(config, backbone, num_classes, losses=losses)
         case MgnConfig():
             return Mgn(config, backbone, num_classes, losses=losses)
+        case DsaConfig():
+            return Dsa(config, backbone, num_classes, losses=losses)
+        case SanConfig():
+            return San(config, backbone, num_classes, losses=losses)

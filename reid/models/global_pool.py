@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
-from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
-from reid.models.model import Model
+from reid.models.heads import classifier, embedding_layer, pool_stripes
+from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +26,8 @@ class GlobalPoolConfig:
     Tricks"); in place of the embedding layer."""
     classifier_layers: Literal[1, 2] = 1
     """Fully connected layers from embedding to identities: 2 in DSA-reID (Zhang et al. 2019, sec. 3.2.4)."""
+    part_head: PartHeadConfig | None = None
+    """Part awareness: in training the map is also segmented (Huang et al. 2020, fig. 4)."""
 
     def __post_init__(self) -> None:
         if self.embedding_dim is not None and self.embedding_dim < 1:
@@ -34,10 +36,11 @@ class GlobalPoolConfig:
             raise ValueError(f"a neck takes the place of the embedding layer: set embedding_dim None, got {self}")
 
 
-class GlobalPool(Model):
+class GlobalPool(PartAware):
     """Embeddings of `embedding_dim` (D), or as many as the backbone has channels."""
 
-    training_only = ("classifier",)
+    training_only = ("classifier", "part_head")
+    identity_layers = ("classifier",)
 
     def __init__(self, config: GlobalPoolConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""
@@ -52,10 +55,20 @@ class GlobalPool(Model):
         if config.neck:
             self.neck.bias.requires_grad_(False)  # as in the paper: the classifier has no bias either
         # A classifier without loss would have no gradients, which several processes do not allow.
-        self.classifier = _classifier(config, dim, num_classes) if losses.identity_weight > 0 else None
+        self.classifier = (
+            classifier(dim, num_classes, bias=not config.neck, num_layers=config.classifier_layers)
+            if losses.identity_weight > 0
+            else None
+        )
+        self.part_head = None if config.part_head is None else PartHead(config.part_head, backbone.num_channels)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        feature = self._feature(batch.images)
+        maps = self.feature_map(batch.images)
+        return self.identity_losses(maps, batch) | self.part_losses([maps], batch)
+
+    def identity_losses(self, maps: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`losses.reid_losses` of maps (B, C, h, w), made of the batch's images."""
+        feature = self._feature(maps)
         logits = [] if self.classifier is None else [self.classifier(self.neck(feature))]
         return reid_losses(batch, self._losses, logits=logits, embeddings=[feature])
 
@@ -63,13 +76,8 @@ class GlobalPool(Model):
         return self.backbone(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        return self.neck(self._feature(images))
+        return self.neck(self._feature(self.feature_map(images)))
 
-    def _feature(self, images: Tensor) -> Tensor:
+    def _feature(self, maps: Tensor) -> Tensor:
         """(B, D), before the neck."""
-        return self.embedding(pool_stripes(self.feature_map(images), 1, average=self._average)[:, 0])
-
-
-def _classifier(config: GlobalPoolConfig, dim: int, num_classes: int) -> nn.Module:
-    last = classifier(dim, num_classes, bias=not config.neck)
-    return last if config.classifier_layers == 1 else nn.Sequential(linear(dim, dim), nn.ReLU(inplace=True), last)
+        return self.embedding(pool_stripes(maps, 1, average=self._average)[:, 0])

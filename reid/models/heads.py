@@ -1,5 +1,7 @@
 """What stands on a feature map: pooling in stripes, embedding layers, identity classifiers."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,10 +34,12 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
     return layer
 
 
-def classifier(in_features: int, num_classes: int, *, bias: bool = True) -> nn.Linear:
-    """Logits of identities, nearly equal at first: weights N(0, 0.001)."""
+def classifier(in_features: int, num_classes: int, *, bias: bool = True, num_layers: Literal[1, 2] = 1) -> nn.Module:
+    """Logits of identities, nearly equal at first: weights N(0, 0.001). The first of two layers is as wide as the feature."""
     layer = nn.Linear(in_features, num_classes, bias=bias)
     nn.init.normal_(layer.weight, std=0.001)
     if bias:
         nn.init.zeros_(layer.bias)
-    return layer
+    if num_layers == 1:
+        return layer
+    return nn.Sequential(linear(in_features, in_features), nn.ReLU(inplace=True), layer)

@@ -10,7 +10,7 @@ from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
-from reid.models.model import Model
+from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 NUM_BRANCHES = 3
 """Branch i (from 0) has the whole map and, past the first, its i + 1 stripes."""
@@ -24,6 +24,8 @@ class MgnConfig:
     """A ResNet: its layers from conv4_2 on are there three times."""
     embedding_dim: int = 256
     """Of each of the eight features."""
+    part_head: PartHeadConfig | None = None
+    """Part awareness: in training one head also segments the maps of all branches (Huang et al. 2020, fig. 8)."""
 
     def __post_init__(self) -> None:
         if not self.backbone.name.startswith("resnet"):
@@ -51,14 +53,15 @@ class MgnBackbone(nn.Module):
         return [branch(shared) for branch in self.branches]
 
 
-class Mgn(Model):
+class Mgn(PartAware):
     """Three global features and five of stripes, one after the other: D = 8 x embedding_dim, 2048 by default.
 
     The identity loss is the mean over all eight (Huang et al. 2020, eq. 6), the triplet loss that over the three global
-    ones (eq. 5).
+    ones (eq. 5), the part loss that over the three branches.
     """
 
-    training_only = ("classifiers",)
+    training_only = ("classifiers", "part_head")
+    identity_layers = ("classifiers",)
 
     def __init__(self, config: MgnConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""
@@ -74,18 +77,21 @@ class Mgn(Model):
         num_stripes = sum(range(2, NUM_BRANCHES + 1))
         self.embeddings = nn.ModuleList(embedding_layer(channels, dim) for _ in range(num_stripes))
         self.classifiers = nn.ModuleList(classifier(dim, num_classes) for _ in range(NUM_BRANCHES + num_stripes))
+        self.part_head = None if config.part_head is None else PartHead(config.part_head, backbone.num_channels)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        features = self._features(batch.images)
+        maps = self.backbone(batch.images)
+        features = self._features(maps)
         logits = [classify(feature) for classify, feature in zip(self.classifiers, features, strict=True)]
-        return reid_losses(batch, self._losses, logits=logits, embeddings=features[:NUM_BRANCHES])
+        losses = reid_losses(batch, self._losses, logits=logits, embeddings=features[:NUM_BRANCHES])
+        return losses | self.part_losses(maps, batch)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Of the second branch, which Huang et al. look at (fig. 10)."""
         return self.backbone(images)[1]
 
     def embed(self, images: Tensor) -> Tensor:
-        return torch.cat(self._features(images), dim=1)
+        return torch.cat(self._features(self.backbone(images)), dim=1)
 
     def embedding_parts(self) -> dict[str, int]:
         """As Huang et al. 2020, fig. 13b, calls them: branch, then global or stripe."""
@@ -97,9 +103,8 @@ class Mgn(Model):
         """The three stripes of the third branch."""
         return pool_stripes(self.backbone(images)[-1], NUM_BRANCHES)
 
-    def _features(self, images: Tensor) -> list[Tensor]:
+    def _features(self, maps: list[Tensor]) -> list[Tensor]:
         """Eight (B, embedding_dim): the global ones, the halves, the thirds."""
-        maps = self.backbone(images)
         whole = [reduce(pool_stripes(each, 1)[:, 0]) for reduce, each in zip(self.reductions, maps, strict=True)]
         stripes = [stripe for i in range(1, NUM_BRANCHES) for stripe in pool_stripes(maps[i], i + 1).unbind(dim=1)]
         return whole + [embed(stripe) for embed, stripe in zip(self.embeddings, stripes, strict=True)]

@@ -22,8 +22,9 @@ class Model(nn.Module, ABC):
     training_only: ClassVar[tuple[str, ...]] = ()
     """Names of the submodules that `losses` alone needs; each may be None."""
     identity_layers: tuple[str, ...] = ()
-    """Names of the submodules that a batch of pairs must leave as they are: those that tell identities apart. Their
-    parameters stand in its losses' graph all the same, times 0, because processes wait for every gradient."""
+    """Names of the submodules that tell identities apart; each may be None. They are of no use to other people, and a batch
+    of pairs leaves them as they are, though their parameters stand in its losses' graph, times 0: processes wait for every
+    gradient."""
     rate_factors: Mapping[str, float] = {}
     """Submodule -> its learning rate, times that of new layers."""
 

@@ -9,7 +9,7 @@ from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.heads import classifier, embedding_layer, pool_stripes
-from reid.models.model import Model
+from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +21,8 @@ class PcbConfig:
     """Of equal height; 16 times as many must divide the images' height, which is 384 in the papers."""
     embedding_dim: int = 256
     """Of a layer FC, BN, ReLU on each stripe."""
+    part_head: PartHeadConfig | None = None
+    """Part awareness: in training the map is also segmented (Huang et al. 2020, fig. 5)."""
 
     def __post_init__(self) -> None:
         for name in ("num_stripes", "embedding_dim"):
@@ -28,14 +30,15 @@ class PcbConfig:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
 
 
-class Pcb(Model):
+class Pcb(PartAware):
     """Embeddings of all stripes, one after the other: D = num_stripes x embedding_dim, 1536 by default.
 
     The identity loss is the sum over stripes (Huang et al. 2020, eq. 3); the triplet loss, where it has a weight, is of
     the whole embedding.
     """
 
-    training_only = ("classifiers",)
+    training_only = ("classifiers", "part_head")
+    identity_layers = ("classifiers",)
 
     def __init__(self, config: PcbConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training."""
@@ -48,17 +51,20 @@ class Pcb(Model):
         self.classifiers = nn.ModuleList(
             classifier(config.embedding_dim, num_classes) for _ in stripes if has_classifiers
         )
+        self.part_head = None if config.part_head is None else PartHead(config.part_head, backbone.num_channels)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        features = self._features(batch.images)
+        maps = self.feature_map(batch.images)
+        features = self._features(maps)
         logits = [classify(features[:, i]) for i, classify in enumerate(self.classifiers)]
-        return reid_losses(batch, self._losses, logits=logits, embeddings=[features.flatten(1)], heads="sum")
+        losses = reid_losses(batch, self._losses, logits=logits, embeddings=[features.flatten(1)], heads="sum")
+        return losses | self.part_losses([maps], batch)
 
     def feature_map(self, images: Tensor) -> Tensor:
         return self.backbone(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        return self._features(images).flatten(1)
+        return self._features(self.feature_map(images)).flatten(1)
 
     def embedding_parts(self) -> dict[str, int]:
         """Stripes from top to bottom (Huang et al. 2020, fig. 13a)."""
@@ -67,7 +73,7 @@ class Pcb(Model):
     def part_features(self, images: Tensor) -> Tensor:
         return pool_stripes(self.feature_map(images), len(self.embeddings))
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _features(self, maps: Tensor) -> Tensor:
         """(B, num_stripes, embedding_dim)."""
-        pooled = self.part_features(images)
+        pooled = pool_stripes(maps, len(self.embeddings))
         return torch.stack([embed(pooled[:, i]) for i, embed in enumerate(self.embeddings)], dim=1)

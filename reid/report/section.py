@@ -9,11 +9,13 @@ from reid.embeddings import JUNK, UNKNOWN_CAMERA
 from reid.ranking import NUM_RANKS, PairScores, Scores, distance_histograms, scores_by_camera_pair
 from reid.report.attention import Likeness, likenesses, part_matrix
 from reid.report.charts import Cell, Chart, Curve, Matrix, colour_cell, line_chart
+from reid.report.drawings import Drawn, drawings
 from reid.report.found import Found
+from reid.report.part_scores import part_scores
 from reid.report.rank_lists import RankList, hardest_queries, rank_lists, spread_queries
 
 NUM_QUERIES = 6
-"""Of each kind: rank lists from the best query to the worst, rank lists of the worst, and Grad-CAM."""
+"""Of each kind: rank lists from the best query to the worst, rank lists of the worst, Grad-CAM, and drawings."""
 NUM_BINS = 60
 """Of a distance histogram."""
 
@@ -30,7 +32,11 @@ class Section:
     rank_lists: tuple[RankList, ...]
     hardest: tuple[RankList, ...]
     likenesses: tuple[Likeness, ...]
+    drawings: tuple[Drawn, ...]
+    """None of a model that was taught to draw nothing."""
     parts: Matrix
+    part_scores: Matrix | None
+    """None of a model whose embedding is one feature."""
     cameras: tuple[Matrix, ...]
     """Rank-1 and mAP; none where no two known cameras share a person."""
 
@@ -47,7 +53,9 @@ def make_section(found: Found, place: str) -> Section:
         rank_lists=tuple(rank_lists(found, spread)),
         hardest=tuple(rank_lists(found, hardest_queries(found, NUM_QUERIES))),
         likenesses=tuple(likenesses(found, spread)),
+        drawings=tuple(drawings(found, spread)),
         parts=part_matrix(found),
+        part_scores=part_scores(found),
         cameras=_cameras(found),
     )
 

@@ -74,7 +74,7 @@ def in_two_processes(out: Path, sizes: tuple[int, int]) -> list[dict]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [*command, str(out), *map(str, sizes)], env=environment, check=True, capture_output=True, timeout=120
+        [*command, str(out), *map(str, sizes)], env=environment, check=True, capture_output=True, timeout=300
     )
     return [torch.load(out / f"{rank}.pth", weights_only=True) for rank in range(2)]
 

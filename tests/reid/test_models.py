@@ -224,7 +224,10 @@ def test_a_bf16_step_in_channels_last():
         (lambda: PcbConfig(num_stripes=0), "num_stripes must be >= 1"),
         (lambda: MgnConfig(backbone=BackboneConfig(name="osnet")), "inside a ResNet: .*got osnet"),
         (lambda: build(CONFIGS["mgn"], identity_weight=0), "identity_weight must be > 0"),
-        (lambda: build_model(CONFIGS["pcb"], 0, losses=LossConfig(), pretrained=False), "num_classes must be >= 1"),
+        (
+            lambda: build_model(CONFIGS["pcb"], 0, losses=LossConfig(), pretrained=False),
+            "PcbConfig learns from identities, got none",
+        ),
     ],
 )
 def test_impossible_settings(make, message: str):

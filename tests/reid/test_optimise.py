@@ -106,20 +106,24 @@ def test_two_losses_take_turns_with_an_optimiser_each():
     model = tiny()
     config = OptimiseConfig(optimiser="sgd", learning_rate=0.1, triplet_learning_rate=0.01, epochs=4, warmup_epochs=0)
     turns = make_turns(model, config)
-    assert [(turn.losses, turn.learning_rate) for turn in turns] == [({"identity"}, 0.1), ({"triplet"}, 0.01)]
+    assert [(turn.waiting, turn.learning_rate) for turn in turns] == [({"triplet"}, 0.1), ({"identity"}, 0.01)]
     assert [set_rates(turn, config, 0) for turn in turns] == [0.1, 0.01]
     step(model, turns[0], 0)
     assert turns[0].optimiser.state and not turns[1].optimiser.state
-    values = {"identity": torch.tensor(2.0, requires_grad=True), "triplet": torch.tensor(3.0, requires_grad=True)}
+    values = {
+        name: torch.tensor(value, requires_grad=True)
+        for name, value in (("identity", 2.0), ("triplet", 3.0), ("parts", 5.0))
+    }
     watched = {"spread": torch.tensor(9.0)}
-    for turn, gradients in zip(turns, ((1, 0), (0, 1)), strict=True):
+    for turn, gradients in zip(turns, ((1, 0, 1), (0, 1, 1)), strict=True):
         total = objective(values | watched, turn)
         assert torch.autograd.grad(total, list(values.values())) == gradients
-        assert total == sum(v * g for v, g in zip((2, 3), gradients, strict=True))
+        assert total == sum(v * g for v, g in zip((2, 3, 5), gradients, strict=True))
     (both,) = make_turns(model, OptimiseConfig())
-    assert objective(values | watched, both) == 5
+    assert objective(values | watched, both) == 10
     with pytest.raises(
-        ValueError, match=r"a step needs triplet with a gradient, the model gave \['identity', 'spread'\]"
+        ValueError,
+        match=r"a step needs a loss besides identity with a gradient, the model gave \['identity', 'spread'\]",
     ):
         objective({"identity": values["identity"]} | watched, turns[1])
 
@@ -153,7 +157,7 @@ def test_the_backbone_is_held_at_first(tmp_path, monkeypatch: pytest.MonkeyPatch
         return model
 
     built: list[tuple[TinyModel, dict[str, torch.Tensor]]] = []
-    monkeypatch.setattr("reid.setup.build_model", build)
+    monkeypatch.setattr("reid.start.build_model", build)
     place = build_people(tmp_path / "set", People())
     for epochs in (2, 3):
         optimise = OptimiseConfig(epochs=epochs, learning_rate=1e-2, warmup_epochs=0, head_only_epochs=2)

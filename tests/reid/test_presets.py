@@ -36,18 +36,42 @@ POSE_TRANSFER = {
     "augment.pad": 0, "augment.erase": 0.0, "input.height": 224, "input.width": 224, "input.resize": (256, 256),
 }  # fmt: skip
 """Liu et al. 2018, sec. 4.2."""
+BASELINE = {
+    "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
+    **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
+    **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
+    "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
+    "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
+    "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,
+    "optimise.epochs": 320, "optimise.backbone_factor": 1.0, "input.height": 256, "input.width": 128,
+    "augment.erase": 0.5,
+}  # fmt: skip
+"""Zhang et al. 2019, sec. 4.2."""
+DSA = BASELINE | {
+    "model.type": "DsaConfig", "model.branches": "both", "model.fusion": "add", "model.part_size": 32,
+    "model.fused_identity_weight": 1.0, "augment.flip": 0.5,
+}  # fmt: skip
 SMOOTHED = {"losses.smoothing.real": 0.0, "losses.smoothing.generated": 0.4, "losses.identity_weight": 1.0}
+SAN = {
+    "model.type": "SanConfig", "model.backbone.name": "resnet50", "model.reconstruct": "texture",
+    "model.reconstruction_weight": 1.0, "model.pooled": False, "model.skips": False, "input.height": 256,
+    "input.width": 128,
+}  # fmt: skip
+"""Jin et al. 2020, sec. 3.2."""
 PUBLISHED = {
-    # Zhang et al. 2019, sec. 4.2
-    "baseline": {
-        "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
-        **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
-        **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
-        "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
-        "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
-        "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,
-        "optimise.epochs": 320, "optimise.backbone_factor": 1.0, "input.height": 256, "input.width": 128,
-        "augment.erase": 0.5,
+    "baseline": BASELINE,
+    "dsa": DSA | {"model.guide": "dense"},
+    "dsa-two-branches": DSA | {"model.guide": "none"},
+    # Jin et al. 2020, sec. 3.2 and appendix, sec. 5
+    "san-pg": SAN | {
+        "model.triplet_weight": 0.0, "model.decoder_rate_factor": 1.0, "losses.identity_weight": 0.0,
+        "losses.triplet_weight": 0.0, "optimise.optimiser": "adam", "optimise.learning_rate": 1e-4,
+        "optimise.epochs": 80, "sampler.batch_size": 16, "augment.erase": 0.0, "augment.flip": 0.5,
+    },
+    "san-basic": BASELINE | SAN | {"model.triplet_weight": 0.0, "model.decoder_rate_factor": 1e-5 / 8e-4},
+    "san": BASELINE | SAN | {
+        "model.triplet_weight": 1.0, "model.triplet_blocks": (1, 2, 3), "model.triplet_margin": 0.3,
+        "model.decoder_rate_factor": 1e-5 / 8e-4,
     },
     "gp-r50": GLOBAL_POOL | {"model.backbone.name": "resnet50"},
     "gp-mobilenetv2": GLOBAL_POOL | {"model.backbone.name": "mobilenetv2"},
@@ -81,12 +105,37 @@ PUBLISHED = {
     },
     "laptop": {"model.backbone.name": "resnet18", "input.height": 128, "input.width": 64, "model.neck": True},
 }  # fmt: skip
+PART_AWARE = {
+    "gp-ps": "gp-r50", "gp-ps-mobilenetv2": "gp-mobilenetv2", "gp-ps-densenet121": "gp-densenet121",
+    "gp-ps-osnet": "gp-osnet", "pcb-ps": "pcb", "mgn-ps": "mgn",
+}  # fmt: skip
+"""Preset with a part head -> its baseline (Huang et al. 2020, sec. III and IV-C)."""
+PART_HEAD = {"structure": "c", "granularity": 7, "weight": 1.0}
+PUBLISHED |= {
+    name: PUBLISHED[baseline] | {f"model.part_head.{field}": value for field, value in PART_HEAD.items()}
+    for name, baseline in PART_AWARE.items()
+}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_as_published(name: str):
     found, wanted = json.loads(json.dumps([flat(PRESETS[name]()), PUBLISHED[name]]))
     assert {field: found.get(field, "missing") for field in wanted} == wanted
+
+
+@pytest.mark.parametrize(("name", "baseline"), PART_AWARE.items())
+def test_part_aware_presets_differ_from_their_baselines_in_the_head_alone(name: str, baseline: str):
+    changed = {line.partition(":")[0] for line in differences(PRESETS[baseline](), PRESETS[name]())}
+    assert changed == {f"model.part_head.{field}" for field in PART_HEAD}
+
+
+def test_san_differs_from_its_baseline_in_the_model_alone():
+    """And in nothing of the model but what it has besides: `test_san.py` compares the networks."""
+    baseline = PRESETS["baseline"]()
+    for name in ("san-basic", "san"):
+        changed = {line.partition(":")[0] for line in differences(baseline, PRESETS[name]())}
+        assert {field.split(".")[0] for field in changed} == {"model"} and "model.backbone.name" not in changed
+    assert differences(PRESETS["san-basic"](), PRESETS["san"]()) == ["model.triplet_weight: 1.0, not 0.0"]
 
 
 def test_parts_and_their_sizes():

@@ -184,6 +184,16 @@ def test_the_size_of_blocks_makes_no_difference(protocol: str):
     assert few[0] == few[1]
 
 
+def test_threads_make_no_difference(monkeypatch: pytest.MonkeyPatch):
+    """As many as torch would use; the other tests have as many as they are given."""
+    query, gallery = large_pair()
+    found = []
+    for num in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda num=num: num)
+        found.append(repr(all_scores(rank(query, gallery))))
+    assert found[0] == found[1]
+
+
 def test_blocks_are_no_larger_than_asked_for():
     query, gallery = large_pair()
     for bytes_each in (4, 20):

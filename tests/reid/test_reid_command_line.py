@@ -218,7 +218,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_real_layout_is_packed_trained_on_and_evaluated(
     case: str, tmp_path: Path, no_processes: None, here: Any, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    monkeypatch.setattr("reid.setup.build_model", build_tiny)
+    monkeypatch.setattr("reid.start.build_model", build_tiny)
     monkeypatch.setattr("reid.checkpoint.build_model", build_tiny)
     layout, _, make = FOLDERS[case]
     src, place, run = tmp_path / "friends", tmp_path / "set", tmp_path / "run"

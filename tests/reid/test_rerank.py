@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from reid.embeddings import Embeddings, read_retrieval
 from reid.ranking import rank_distances
@@ -108,6 +109,15 @@ def test_the_size_of_blocks_makes_no_difference():
     assert 300 * 300 * 24 > 2**20  # more than one block
     few, many = (rerank(query, gallery, max_memory_mib=memory) for memory in (1, 512))
     np.testing.assert_array_equal(few, many)
+
+
+def test_threads_make_no_difference(monkeypatch: pytest.MonkeyPatch):
+    query, gallery = random_pair(60, 240)
+    found = []
+    for num in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda num=num: num)
+        found.append(rerank(query, gallery))
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_large_common_part_makes_no_difference():

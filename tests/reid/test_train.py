@@ -62,7 +62,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, build: Callable[..., torch.nn.Module]) -> None:
-    monkeypatch.setattr("reid.setup.build_model", build)
+    monkeypatch.setattr("reid.start.build_model", build)
     monkeypatch.setattr("reid.checkpoint.build_model", build)
 
 
@@ -188,7 +188,7 @@ def start(place: str, out: Path, *more: str, sign: str = "metrics.jsonl", step_s
     environment = {**os.environ, "TINY_STEP_S": str(step_s), "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, str(TINY_TRAINER), *options(place, out, epochs=400), *more]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (out / sign).exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)
@@ -204,7 +204,7 @@ def test_an_interrupted_run_says_how_to_go_on(place: str, tmp_path: Path):
         ]
     for folder, number, started in runs:
         started.result().send_signal(number)
-        out, err = started.result().communicate(timeout=60)
+        out, err = started.result().communicate(timeout=120)
         assert started.result().returncode == 130 and out == ""
         state, _, _ = read_checkpoint(folder / "last.safetensors")
         assert f"stopped at epoch {state.epoch}, step {state.step}: --resume goes on from there" in err.splitlines()[-1]

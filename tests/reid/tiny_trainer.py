@@ -93,5 +93,5 @@ if __name__ == "__main__":
     from shards.console import main
 
     torch.set_num_threads(1)
-    with mock.patch("reid.setup.build_model", build_tiny), mock.patch("reid.checkpoint.build_model", build_tiny):
+    with mock.patch("reid.start.build_model", build_tiny), mock.patch("reid.checkpoint.build_model", build_tiny):
         main(cli)

@@ -113,7 +113,7 @@ def test_processes_that_ask_at_once_copy_once(server: HttpServer, cache: Path):
         subprocess.Popen([sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, text=True)
         for _ in range(num_processes)
     ]
-    assert [process.communicate(timeout=60)[0] for process in processes] == [f"{NUM_SAMPLES}\n"] * num_processes
+    assert [process.communicate(timeout=120)[0] for process in processes] == [f"{NUM_SAMPLES}\n"] * num_processes
     assert server.shard_requests() == REQUESTS_PER_SHARD * NUM_SHARDS
 
 

@@ -1,11 +1,14 @@
 """`python -m synth scene` as its users run it."""
 
 import hashlib
+import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from shards.console import main
 from shards.stream import stream
 from shards.table import Table
+from synth.commands import cli
 
 SMALL = (
     "--num-identities 28 --num-cameras 2 --height 64 --width 32 --network.rows 192 --network.columns 256 "
@@ -22,9 +27,20 @@ SMALL = (
 ).split()
 
 
-def synth(*arguments: str) -> subprocess.CompletedProcess:
+def synth_process(*arguments: str) -> subprocess.CompletedProcess:
     """Run `python -m synth`."""
     return subprocess.run([sys.executable, "-m", "synth", *arguments], capture_output=True, text=True)
+
+
+def synth(*arguments: str) -> subprocess.CompletedProcess:
+    """The same in this process, to its exit code: the start of Python takes seconds."""
+    out, err, handler = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["synth", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main(cli)
+    signal.signal(signal.SIGTERM, handler)
+    return subprocess.CompletedProcess(arguments, caught.value.code, out.getvalue(), err.getvalue())
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -35,7 +51,7 @@ def digests(folder: Path) -> dict[str, str]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set with frames, made by two workers. Not to be changed."""
     out = tmp_path_factory.mktemp("scene") / "set"
-    run = synth("scene", "--out", str(out), *SMALL, "--keep-frames", "--workers", "2", "--json")
+    run = synth_process("scene", "--out", str(out), *SMALL, "--keep-frames", "--workers", "2", "--json")
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
     assert report["complete"] and report["num_shards"] == 2
@@ -79,7 +95,7 @@ def test_a_preset_gives_the_defaults_that_the_command_line_overrides():
 
 
 def test_a_wrong_value_is_one_line(tmp_path: Path):
-    run = synth("scene", "--out", str(tmp_path / "set"), "--num-identities", "1")
+    run = synth_process("scene", "--out", str(tmp_path / "set"), "--num-identities", "1")
     assert run.returncode == 2 and "two people" in run.stderr and "Traceback" not in run.stderr
     assert not (tmp_path / "set").exists()
 

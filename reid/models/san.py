@@ -1,0 +1,140 @@
+"""SAN: a feature map from which the texture of the whole body can be drawn (Jin et al. 2020)."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from reid.batch import MEAN, STD, Batch, on_device
+from reid.constraints import draw_triplets, triplet_constraint
+from reid.losses import LossConfig
+from reid.models.backbone import Backbone, BackboneConfig
+from reid.models.global_pool import GlobalPool, GlobalPoolConfig
+from reid.models.texture_decoder import NUM_BLOCKS, TextureDecoder, to_pixels, to_signed
+from shards.schema import Field
+
+_SKIPS = {"layer3": 2, "layer2": 4, "layer1": 8}
+"""Layers of a ResNet whose maps are of the sizes that the decoder's first blocks work at -> the last map's channels per one
+of theirs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SanConfig:
+    """Average pooling as in `baseline`, and in training a decoder on the same map (fig. 2)."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The SA-Enc."""
+    reconstruct: Literal["texture", "aligned", "input"] = "texture"
+    """What the decoder draws (table 2): the texture of the body, the person in a fixed pose, or the picture that the
+    network was given."""
+    reconstruction_weight: float = 1.0
+    """Of the mean absolute difference between what is drawn and what it should be, colours in -1..1."""
+    triplet_weight: float = 1.0
+    """Of the triplet reID constraints (eq. 1), summed over `triplet_blocks`; 0 leaves them out: SAN-basic."""
+    triplet_blocks: tuple[int, ...] = (1, 2, 3)
+    """Which of the decoder's features f_d1 to f_d4 are constrained (table 4)."""
+    triplet_margin: float = 0.3
+    """Of the constraints, in units of squared distance."""
+    pooled: bool = False
+    """Whether the constraints compare the features' means over places, not place by place (table 4)."""
+    skips: bool = False
+    """Whether the decoder is given the maps of layers 1 to 3 too, as in the authors' code and not in the paper."""
+    decoder_rate_factor: float = 0.0125
+    """Times `optimise.learning_rate`: that of the decoder, 1e-5 beside 8e-4 (appendix, sec. 5)."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.reconstruction_weight < math.inf and 0 < self.decoder_rate_factor < math.inf):
+            raise ValueError(
+                "a decoder must be taught: reconstruction_weight and decoder_rate_factor must be > 0, got "
+                f"{self.reconstruction_weight} and {self.decoder_rate_factor}; the preset baseline has none"
+            )
+        if not (0 <= self.triplet_weight < math.inf and 0 <= self.triplet_margin < math.inf):
+            raise ValueError(
+                f"triplet_weight and triplet_margin must be >= 0, got {self.triplet_weight} and {self.triplet_margin}"
+            )
+        blocks, all_blocks = self.triplet_blocks, range(1, NUM_BLOCKS + 1)
+        if len(set(blocks)) < len(blocks) or not set(blocks) <= set(all_blocks) or (self.triplet_weight and not blocks):
+            raise ValueError(
+                f"triplet_blocks must be some of {', '.join(map(str, all_blocks))}, each once, got {blocks}; for no "
+                "constraints set triplet_weight 0"
+            )
+        if self.skips and not self.backbone.name.startswith("resnet"):
+            raise ValueError(f"skips are taken from the layers of a ResNet, got {self.backbone.name}: set skips False")
+
+
+class San(GlobalPool):
+    """GlobalPool that takes the average, and a decoder.
+
+    Batches of known people: identity and triplet loss, "reconstruction", and "decoder_triplet", the constraints. Batches of
+    pairs: "reconstruction" alone. With neither identity nor triplet loss it is the network that makes pseudo ground truth,
+    SAN-PG (sec. 3.1).
+    """
+
+    takes_pairs = True
+    training_only = ("classifier", "decoder")
+
+    def __init__(self, config: SanConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
+        """num_classes: C, of the identities to be told apart in training; may be 0 without identity loss."""
+        pooling = GlobalPoolConfig(backbone=config.backbone, pooling="average", embedding_dim=None)
+        super().__init__(pooling, backbone, num_classes, losses=losses)
+        self._config = config
+        skips = [backbone.num_channels // times for times in _SKIPS.values()] if config.skips else []
+        self.decoder = TextureDecoder(backbone.num_channels, skip_channels=skips)
+        self.identity_layers = () if self.classifier is None else ("classifier",)
+        self.rate_factors = {"decoder": config.decoder_rate_factor}
+
+    @property
+    def labels(self) -> frozenset[Field]:
+        return frozenset() if self._config.reconstruct == "input" else frozenset({self._config.reconstruct})
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        maps, skips = self._encode(batch.images)
+        picture, features = self.decoder(maps, skips)
+        difference = (picture.float() - self._target(batch, picture)).abs().mean()
+        reconstruction = self._config.reconstruction_weight * difference
+        if batch.has_identities:
+            losses = self.identity_losses(maps, batch) | {"reconstruction": reconstruction}
+            return losses | self._constraints(features, batch.identities)
+        held = sum(each.sum() for name in self.identity_layers for each in self.get_submodule(name).parameters())
+        return {"reconstruction": reconstruction + 0 * held}
+
+    def drawings(self, images: Tensor) -> dict[str, Tensor]:
+        """What `reconstruct` names, of the images' size rounded up to multiples of 16."""
+        if self.decoder is None:
+            return {}
+        picture, _ = self.decoder(*self._encode(images))
+        return {self._config.reconstruct: to_pixels(picture)}
+
+    def _encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Maps, and those that the decoder skips to. Raises ValueError for a size at which they do not fit its own."""
+        if not self._config.skips:
+            return self.backbone(images), []
+        if images.shape[2] % 16 or images.shape[3] % 16:
+            raise ValueError(f"skips need images of multiples of 16 pixels, got {tuple(images.shape[2:])}")
+        found = {}
+        for name, layer in self.backbone.named_children():
+            images = found[name] = layer(images)
+        return images, [found[name] for name in _SKIPS]
+
+    def _target(self, batch: Batch, picture: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 in -1..1, of the size of what was drawn."""
+        match self._config.reconstruct:
+            case "input":
+                mean, std = (on_device(values, batch.images.device).view(3, 1, 1) for values in (MEAN, STD))
+                colours = batch.images * std + mean
+            case label:
+                colours = batch.labels[label].permute(0, 3, 1, 2) / 255
+        return to_signed(colours, picture.shape[2:])
+
+    def _constraints(self, features: tuple[Tensor, ...], identities: Tensor) -> dict[str, Tensor]:
+        config = self._config
+        if not config.triplet_weight:
+            return {}
+        triplets = draw_triplets(identities)
+        blocks = [
+            triplet_constraint(features[i - 1], triplets, config.triplet_margin, pooled=config.pooled)
+            for i in config.triplet_blocks
+        ]
+        return {"decoder_triplet": config.triplet_weight * torch.stack(blocks).sum()}

@@ -1,0 +1,78 @@
+"""What `experiment_semantics.py` compares: each row a preset with options, and the row that it must beat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One network of a table."""
+
+    preset: str
+    options: tuple[str, ...] = ()
+    """Of `python -m reid train`, besides those that all rows share."""
+    beside: str | None = None
+    """The row that it differs from in nothing but the method; None of a baseline."""
+    pairs: tuple[int, int] | None = None
+    """Batches of known people to batches of rendered pairs; None for no pairs."""
+    source: str = ""
+    """Where the comparison was published."""
+
+
+def _san(preset: str, *options: str, pairs: tuple[int, int] | None = None, source: str = "SAN, table 1") -> Row:
+    return Row(preset=preset, options=options, beside="baseline", pairs=pairs, source=source)
+
+
+def _dsa(*options: str, source: str = "DSA-reID, table 3") -> Row:
+    return Row(preset="dsa", options=options, beside="dsa-two-branches", source=source)
+
+
+def _parts(baseline: str, *options: str, source: str = "Part awareness, fig. 6") -> Row:
+    preset = "gp-ps" if baseline == "gp-r50" else f"{baseline}-ps"
+    return Row(preset=preset, options=options, beside=baseline, source=source)
+
+
+_KEPT = "--augment.no-mirror-texture"
+_GRANULARITY = "--model.part-head.granularity"
+_STRUCTURE = "--model.part-head.structure"
+
+ROWS: Mapping[str, Row] = {
+    "baseline": Row(preset="baseline"),
+    "san-basic": _san("san-basic"),
+    "san-tr": _san("san"),
+    "san-pairs": _san("san-basic", pairs=(1, 1)),
+    "san": _san("san", pairs=(1, 1)),
+    "san-kept-texture": _san("san", _KEPT, pairs=(1, 1), source="flipped pictures keep their texture"),
+    "san-input": _san("san-basic", "--model.reconstruct", "input", source="SAN, table 2"),
+    "san-aligned": _san("san-basic", "--model.reconstruct", "aligned", source="SAN, table 2"),
+    **{
+        f"san-pairs-{a}-{b}": _san("san-basic", pairs=(a, b), source="SAN, table 5")
+        for a, b in ((3, 1), (2, 1), (1, 2), (1, 3))
+    },
+    "texture": _san("baseline", "--input.picture", "texture", source="SAN, table 6"),
+    "dsa-two-branches": Row(preset="dsa-two-branches"),
+    "dsa": _dsa(),
+    "dsa-global": _dsa("--model.branches", "global"),
+    "dsa-local": _dsa("--model.branches", "local"),
+    "csa": _dsa("--model.guide", "cropped", source="DSA-reID, table 4"),
+    "dsa-concatenate": _dsa("--model.fusion", "concatenate", source="DSA-reID, table 5"),
+    "gp-r50": Row(preset="gp-r50"),
+    "gp-ps": _parts("gp-r50"),
+    "pcb": Row(preset="pcb"),
+    "pcb-ps": _parts("pcb"),
+    "mgn": Row(preset="mgn"),
+    "mgn-ps": _parts("mgn"),
+    **{
+        f"{baseline}-ps-{number}": _parts(baseline, _GRANULARITY, number, source="Part awareness, table VI")
+        for baseline in ("pcb", "mgn")
+        for number in ("1", "2", "4")
+    },
+    **{
+        f"{baseline}-ps-{letter}": _parts(baseline, _STRUCTURE, letter, source="Part awareness, table VII")
+        for baseline in ("pcb", "mgn")
+        for letter in "abd"
+    },
+}
+"""Name -> row."""
+SMALL = ("baseline", "san-basic", "san", "dsa-two-branches", "dsa", "gp-r50", "gp-ps")
+"""Rows that a CPU has done in an hour."""

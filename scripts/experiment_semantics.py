@@ -1,0 +1,208 @@
+"""Whether learning where on the body one looks makes a network tell people apart better, on rendered people.
+
+    python scripts/experiment_semantics.py --out out/semantics                # a CPU, about an hour
+    python scripts/experiment_semantics.py --out out/semantics --size full    # a GPU, every row at the papers' settings
+
+Train and test are sets of different seeds: other people, outfits, cameras and backgrounds, other times of day; training has few
+pictures of each person. All rows begin with one encoder, that was taught to regress the textures of rendered pairs (SAN-PG), in
+place of ImageNet's; rows differ from the row beside them in the method alone. The same command goes on where it stopped.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from experiment_rows import ROWS, SMALL
+
+from reid.journal import read_metrics
+from shards.console import main, write_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """How large everything is."""
+
+    num_train: int
+    """Identities to train on."""
+    num_test: int
+    """Identities to search for."""
+    num_pairs: int
+    """Rendered pairs."""
+    first: tuple[str, ...]
+    """Options of the run that all others start from."""
+    every: tuple[str, ...]
+    """Options of all runs, the first too."""
+    rest: tuple[str, ...]
+    """Options of all runs but the first."""
+
+
+SIZES = {
+    "small": Size(
+        num_train=100,
+        num_test=100,
+        num_pairs=800,
+        first=("--optimise.epochs", "12", "--optimise.learning-rate", "5e-4", "--optimise.decay", "cosine"),
+        every=(
+            *("--model.backbone.name", "resnet18", "--model.backbone.weights", "none"),
+            *("--input.height", "128", "--input.width", "64", "--augment.pad", "5"),
+        ),
+        rest=(
+            *("--optimise.optimiser", "adam", "--optimise.learning-rate", "5e-4", "--optimise.backbone-factor", "1"),
+            *("--optimise.epochs", "16", "--optimise.warmup-epochs", "1", "--optimise.warmup-factor", "0.1"),
+            *("--optimise.decay", "cosine", "--sampler.batch-size", "32", "--evaluate.every", "4"),
+        ),
+    ),
+    "full": Size(
+        num_train=700,
+        num_test=700,
+        num_pairs=9290,
+        first=(),
+        every=(),
+        rest=("--evaluate.every", "20"),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """Train every row with every seed, and write one table."""
+
+    out: Path
+    """Folder for sets and runs."""
+    size: Literal["small", "full"] = "small"
+    """small: ResNet-18 at 128 x 64; full: ResNet-50 and the papers' settings."""
+    rows: tuple[str, ...] | None = None
+    """Of experiment_rows.ROWS; by default a few for size small, all for full."""
+    seeds: int = 3
+    """Runs of each row."""
+    jobs: int = 1
+    """Runs at a time; each has its share of the cores."""
+    options: tuple[str, ...] = ()
+    """More options of all runs."""
+    json: bool = False
+    """Write JSON to stdout."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.rows or ()) - ROWS.keys():
+            raise ValueError(f"rows must be of {', '.join(ROWS)}; got {', '.join(sorted(unknown))}")
+        if self.seeds < 1 or self.jobs < 1:
+            raise ValueError(f"needs seeds and jobs >= 1, got {self.seeds} and {self.jobs}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rows, each baseline before what stands beside it."""
+        chosen = set(self.rows or (SMALL if self.size == "small" else ROWS))
+        chosen |= {ROWS[name].beside for name in chosen} - {None}
+        return tuple(name for name in ROWS if name in chosen)
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        size = SIZES[self.size]
+        self._render(size)
+        pairs = ("--data.pairs", self.out / "pairs")
+        self._train("start", "san-pg", *pairs, *size.first, *size.every)
+        waiting = [(name, seed) for seed in range(self.seeds) for name in self.names]
+        with ThreadPoolExecutor(self.jobs) as pool:
+            list(pool.map(lambda one: self._train_row(size, *one), waiting))
+        results = [self._result(name) for name in self.names]
+        if self.json:
+            write_json({"size": self.size, "results": results})
+        else:
+            write_text(table(results))
+        return 0
+
+    def _render(self, size: Size) -> None:
+        """Three sets: people to train on, other people elsewhere to search for, and pairs of neither."""
+        train = ("--num-identities", size.num_train, "--train-share", 1, "--num-cameras", 3, "--walk.frames", 2)
+        test = ("--num-identities", size.num_test, "--train-share", 0, "--num-cameras", 6, "--network.num-indoor", 2)
+        hours = ("--network.hours", "afternoon", "dusk")
+        self._do("synth", "scene", "--out", self.out / "train", "--seed", 11, *train)
+        self._do("synth", "scene", "--out", self.out / "test", "--seed", 12, *test, *hours)
+        pairs = ("--num-samples", size.num_pairs, "--samples-per-shard", size.num_pairs // 4)
+        self._do("synth", "pit", "--out", self.out / "pairs", "--seed", 13, *pairs)
+
+    def _train_row(self, size: Size, name: str, seed: int) -> None:
+        row = ROWS[name]
+        data = ["--data.rendered", self.out / "train", "--evaluate.sets", self.out / "test"]
+        if row.pairs is not None:
+            data += ["--data.pairs", self.out / "pairs", "--data.pairs-ratio", *row.pairs]
+        start = ("--start", self.out / "start", "--seed", seed)
+        self._train(f"{name}-{seed}", row.preset, *data, *start, *size.every, *size.rest, *row.options)
+
+    def _train(self, name: str, preset: str, *options: Any) -> None:
+        """Go on with a run to its end; one that is finished is left as it is."""
+        self._do("reid", "train", preset, "--out", self.out / name, "--resume", *options, *self.options)
+
+    def _result(self, name: str) -> dict[str, Any]:
+        """Scores of all seeds of a row: after the last epoch, and mAP on the way."""
+        ways = [scores_of(self.out / f"{name}-{seed}") for seed in range(self.seeds)]
+        return {
+            "row": name,
+            "beside": ROWS[name].beside,
+            "source": ROWS[name].source,
+            "mean_ap": [way[-1]["mean_ap"] for way in ways],
+            "rank1": [way[-1]["cmc"][0] for way in ways],
+            "epochs": [one["epoch"] for one in ways[0]],
+            "curve": [statistics.mean(way[i]["mean_ap"] for way in ways) for i in range(len(ways[0]))],
+        }
+
+    def _do(self, package: str, *arguments: Any) -> None:
+        """A command of the project with its share of the cores. Raises ValueError with its last words where it fails."""
+        threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
+        command = [sys.executable, "-m", package, *map(str, arguments)]
+        sys.stderr.write(f"$ {' '.join(command[1:])}\n")
+        done = subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ValueError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def scores_of(folder: Path) -> list[dict[str, Any]]:
+    """What a run's one set was scored, with the epoch, in order of epochs."""
+    _, lines = read_metrics(folder)
+    return [{"epoch": line["epoch"], **next(iter(line["scores"].values()))} for line in lines]
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Two tables in Markdown: scores after the last epoch, mean and standard deviation over seeds, and mAP on the way."""
+    by_name = {result["row"]: result for result in results}
+    lines = ["| row | mAP | rank-1 | mAP over its baseline | seeds for it |", "|---|---|---|---|---|"]
+    for result in results:
+        gain, wins = "-", "-"
+        if result["beside"] is not None:
+            # A seed draws the same batches for both.
+            gains = [a - b for a, b in zip(result["mean_ap"], by_name[result["beside"]]["mean_ap"], strict=True)]
+            gain, wins = (
+                f"{spread(gains, sign='+')} over {result['beside']}",
+                f"{sum(g > 0 for g in gains)} of {len(gains)}",
+            )
+        lines.append(f"| {result['row']} | {spread(result['mean_ap'])} | {spread(result['rank1'])} | {gain} | {wins} |")
+    epochs = results[0]["epochs"]
+    lines += ["", f"| mAP after epoch | {' | '.join(map(str, epochs))} |", "|---|" + "---|" * len(epochs)]
+    lines += [
+        f"| {result['row']} | {' | '.join(f'{100 * value:.1f} %' for value in result['curve'])} |" for result in results
+    ]
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], *, sign: str = "") -> str:
+    """Mean and standard deviation of shares, in percent."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * deviation:.1f} %"
+
+
+def cli() -> int:
+    """Parse the command line and run the experiment; returns the exit code."""
+    return tyro.cli(Experiment, description=__doc__).run()
+
+
+if __name__ == "__main__":
+    main(cli)

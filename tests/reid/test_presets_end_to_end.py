@@ -1,0 +1,138 @@
+"""Every preset from rendered shards to scores by the real command lines, at a quarter of its size."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate.state import AcceleratorState
+from tiny_people import People, build_people
+
+from reid.cli import cli
+from reid.config import TrainConfig
+from reid.dataset import ADDED_BY
+from reid.journal import read_metrics
+from reid.models.build import ModelConfig, build_model
+from reid.models.model import Model
+from reid.presets import PRESETS
+from shards.errors import ShardError
+from synth import commands as synth
+
+SCENE = (
+    "scene --num-identities 8 --num-cameras 2 --height 64 --width 32 --network.rows 192 --network.columns 256 "
+    "--walk.frames 2 --walk.camera-share 1 --detector.min-rows 24"
+).split()
+PIT = "pit --num-samples 16 --height 64 --width 32 --samples-per-shard 16".split()
+ONE_OF_EACH_MODEL = {type(PRESETS[name]().model): name for name in reversed(PRESETS)}.values()
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs a command line with --json in this process, to save the time of starting one; returns its report."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        AcceleratorState._reset_state(True)
+        monkeypatch.setattr(sys, "argv", ["reid", *map(str, arguments), "--json"])
+        assert cli() == 0
+        return json.loads(capsys.readouterr().out)
+
+    yield run
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Rendered sets: a "scene" of four people to train on and four to find, "pairs", and "plain" people without labels."""
+
+    def run_here(function: Any, tasks: Any, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """In place of worker processes, which take longer to start than such sets to make."""
+        for task in tasks:
+            yield task, function(task, lambda done: None)
+
+    folder = tmp_path_factory.mktemp("sets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shards.build.run_tasks", run_here)
+        for name, arguments in (("scene", SCENE), ("pairs", PIT)):
+            patch.setattr(sys, "argv", ["synth", *arguments, "--out", str(folder / name)])
+            assert synth.cli() == 0
+    build_people(folder / "plain", People(origin="rendered"))
+    return {name: folder / name for name in ("scene", "pairs", "plain")}
+
+
+def with_resnet18(config: ModelConfig) -> ModelConfig:
+    """In place of ResNet-50, where the model allows it."""
+    if config.backbone.name != "resnet50":
+        return config
+    try:
+        return replace(config, backbone=replace(config.backbone, name="resnet18"))
+    except ValueError:
+        return config
+
+
+def small(preset: str) -> tuple[TrainConfig, list[object]]:
+    """The preset, and its command line without sets: pictures of a quarter of its height and width, and batches of two
+    people, or of eight pictures of anybody."""
+    config = PRESETS[preset]()
+    model, size = with_resnet18(config.model), config.input
+    options = ["--model.backbone.name", model.backbone.name, "--model.backbone.weights", "none"]
+    options += ["--input.height", size.height // 4, "--input.width", size.width // 4]
+    if size.resize is not None:
+        options += ["--input.resize", *(side // 4 for side in size.resize)]
+    options += ["--sampler.batch-size", 2 * (config.sampler.images_per_identity or 4), "--optimise.epochs", 1]
+    options += ["--evaluate.every", 0, "--precision", "no", "--data.num-workers", 1]
+    return replace(config, model=model), ["train", preset, *options]
+
+
+def network(config: TrainConfig) -> Model:
+    return build_model(config.model, 4, losses=config.losses, pretrained=False)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_trained_and_scored(preset: str, sets: dict[str, Path], tmp_path: Path, here: Run):
+    config, train = small(preset)
+    model, out = network(config), tmp_path / "run"
+    train += ["--data.rendered", sets["scene"], "--out", out]
+    if model.takes_pairs:
+        train += ["--data.pairs", sets["pairs"], "--data.pairs-ratio", 1, 1]
+    assert here(*train)["steps"] == (4 if model.takes_pairs else 2)
+    steps, _ = read_metrics(out)
+    losses = [value for step in steps for value in step.values() if isinstance(value, float)]
+    assert losses and all(map(math.isfinite, losses))
+    scores = here("evaluate", out)[str(sets["scene"])]
+    assert scores["num_queries"] - scores["num_queries_without_match"] >= 4
+    assert 0 < scores["mean_ap"] <= 1 and len(scores["cmc"]) == 20 and 0 <= scores["cmc"][0] <= scores["cmc"][-1] <= 1
+    if preset in ONE_OF_EACH_MODEL:
+        shown = here("report", out)["scores"][str(sets["scene"])]
+        assert shown == {name: scores[name] for name in shown} and "mean_ap" in shown
+        assert f"{scores['mean_ap']:.1%}" in (out / "report.html").read_text(encoding="utf-8")
+        exported = here("export", out, tmp_path / "model.onnx")
+        assert (exported["height"], exported["width"]) == (config.input.height // 4, config.input.width // 4)
+        assert (tmp_path / "model.onnx").stat().st_size > 4 * exported["num_parameters"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_set_without_what_a_preset_learns_from_is_refused(
+    preset: str, sets: dict[str, Path], tmp_path: Path, here: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """Where a preset needs no labels, or takes no pairs, its network is made to."""
+    config, train = small(preset)
+    model = network(config)
+    if not model.labels:
+        model.labels = frozenset({"texture"})
+    if not model.takes_pairs:
+        model.takes_pairs = True
+    monkeypatch.setattr("reid.setup.build_model", lambda *arguments, **options: model)
+    fields = "|".join(model.labels)
+    message = f"field ({fields}): {sets['plain']} lacks this label, which the model is trained with; add it: {ADDED_BY}"
+    train += ["--out", tmp_path / "run"]
+    people, pairs = "--data.rendered", "--data.pairs"
+    for places in ((people, sets["plain"]), (people, sets["scene"], pairs, sets["plain"])):
+        with pytest.raises(ShardError, match=message):
+            here(*train, *places)
+    assert not (tmp_path / "run").exists()
