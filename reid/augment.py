@@ -183,8 +183,13 @@ def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters, *, 
 
 def prepare(images: Tensor, input: InputConfig) -> Tensor:
     """Stored pictures as a network is evaluated on them: (B, h, w, 3) uint8 -> (B, 3, H, W) float32, the centre, normalised."""
-    top, left = (images.shape[1] - input.height) // 2, (images.shape[2] - input.width) // 2
-    return normalise(images[:, top : top + input.height, left : left + input.width])
+    return normalise(centre(images, input))
+
+
+def centre(stored: Tensor, input: InputConfig) -> Tensor:
+    """The middle of stored pictures or labels: (B, h, w, ...) -> (B, H, W, ...)."""
+    top, left = (stored.shape[1] - input.height) // 2, (stored.shape[2] - input.width) // 2
+    return stored[:, top : top + input.height, left : left + input.width]
 
 
 def mirror_iuv(iuv: Tensor, flip: Tensor) -> Tensor:

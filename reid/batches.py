@@ -80,11 +80,12 @@ class Batches:
                 f"a batch of pairs must have sampler.batch-size / processes = {size // self.num_processes} pictures, the "
                 f"source gives {len(stored.keys)}"
             )
-        if stored.uv_layout is not None and self.train_set.uv_layout not in (None, stored.uv_layout):
+        own = None if self.train_set is None else self.train_set.uv_layout
+        if stored.uv_layout is not None and own not in (None, stored.uv_layout):
             data = config.data
             raise ValueError(
                 f"textures of one uv layout can be learned at a time: {', '.join((*data.real, *data.rendered, *data.generated))} "
-                f"have {self.train_set.uv_layout}, the pairs ({', '.join(data.pairs) or 'live'}) have {stored.uv_layout}"
+                f"have {own}, the pairs ({', '.join(data.pairs) or 'live'}) have {stored.uv_layout}"
             )
         drawn = draw_parameters(config.augment, config.input, size, seed=config.seed, step=step, stage=kind)
         mine = drawn.of_process(self.process, self.num_processes)

@@ -15,6 +15,7 @@ from reid.distances import Metric
 from reid.fit import InputConfig
 from reid.losses import LossConfig
 from reid.models.build import ModelConfig
+from reid.models.dsa import DsaConfig
 from reid.models.global_pool import GlobalPoolConfig
 from reid.optimise import OptimiseConfig
 from reid.sampler import SamplerConfig
@@ -34,6 +35,9 @@ class EvaluateConfig:
     """Whether an embedding is the sum of the picture's and its mirror image's, each of length 1."""
     metric: Metric = "euclidean"
     """How embeddings are compared."""
+    fused: bool = False
+    """DSA-reID alone: embed with both streams ("Two streams fused", Zhang et al. 2019, table 3), for which the pictures that
+    are scored need iuv; by default the second stream is of training only."""
     batch_size: int = 256
     """Pictures embedded at once on each device."""
 
@@ -91,6 +95,10 @@ class TrainConfig:
             raise ValueError(
                 "a triplet needs two pictures of one person and one of another: give sampler.images-per-identity >= 2 and "
                 f"sampler.batch-size of at least twice as many, got {per} and {self.sampler.batch_size}"
+            )
+        if self.evaluate.fused and not (isinstance(self.model, DsaConfig) and self.model.guide != "none"):
+            raise ValueError(
+                "evaluate.fused embeds with DSA-reID's two streams, which this model has not: leave it out"
             )
         if self.optimise.triplet_learning_rate is not None and not (
             self.losses.triplet_weight and self.losses.identity_weight

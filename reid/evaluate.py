@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
 
-from reid.augment import prepare
+from reid.augment import centre, mirror_iuv, prepare
+from reid.batch import StoredBatch
 from reid.config import TrainConfig
 from reid.counting import same_identity
 from reid.dataset import choose_samples
@@ -61,7 +62,8 @@ def places_to_score(config: TrainConfig) -> tuple[str, ...]:
 def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -> ScoredSet:
     """Open a set with query and gallery. place: a folder of shards, or a URL.
 
-    Raises ShardError where it has no query, no gallery, a picture of them without identity, or nobody to be found.
+    Raises ShardError where it has no query, no gallery, a picture of them without identity, or without the labels that
+    embeddings are made of, or nobody to be found.
     """
     table = Table(place)
     wanted = np.isin(table.splits, ("query", "gallery"))
@@ -76,6 +78,7 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
         )
     names, codes = np.unique(table.identities, return_inverse=True)
     codes = np.where(np.char.endswith(names, f"/{JUNK}")[codes], JUNK_CODE, codes)
+    labels = frozenset({"iuv"}) if config.evaluate.fused else frozenset()
     parts = {}
     for split in ("query", "gallery"):
         rows = np.flatnonzero(table.splits == split)
@@ -88,7 +91,7 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
             rows=rows,
             num_mine=num_mine,
             loader=make_loader(
-                choose_samples(table, rows[mine], config.input),
+                choose_samples(table, rows[mine], config.input).with_labels(labels),
                 config.data,
                 accelerator.device,
                 may_lie_on_gpu=False,  # the room there is for training
@@ -143,10 +146,21 @@ def embed(model: Model, loader: Loader, num: int, config: TrainConfig, accelerat
     rows = np.minimum(np.arange(steps * size), num - 1).reshape(steps, size)
     vectors = []
     for stored in loader.batches(rows):
-        images = prepare(stored.images, config.input)
         with accelerator.autocast():
-            found = model.embed(images).float()
+            found = _embed(model, stored, config)
             if config.evaluate.flip:
-                found = functional.normalize(found) + functional.normalize(model.embed(images.flip(3)).float())
+                mirrored = _embed(model, stored, config, mirrored=True)
+                found = functional.normalize(found) + functional.normalize(mirrored)
         vectors.append(found)
     return torch.cat(vectors)[:num]
+
+
+def _embed(model: Model, stored: StoredBatch, config: TrainConfig, *, mirrored: bool = False) -> Tensor:
+    """Embeddings (B, D) float32 of a batch, or of its mirror images."""
+    images = prepare(stored.images, config.input)
+    images = images.flip(3) if mirrored else images
+    if not config.evaluate.fused:
+        return model.embed(images).float()
+    iuv = centre(stored.labels["iuv"], config.input)
+    iuv = mirror_iuv(iuv.flip(2), torch.ones_like(stored.identities, dtype=torch.bool)) if mirrored else iuv
+    return model.embed_fused(images, iuv).float()

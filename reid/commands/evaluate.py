@@ -1,7 +1,7 @@
 """`python -m reid evaluate RUN`, under `accelerate launch` to embed on several GPUs."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +32,8 @@ class Evaluate:
     drawings: single shot, by which Partial-REID is scored too."""
     multi_query: bool = False
     """Make one query of all images of an identity and camera, by the mean of their embeddings."""
+    fused: bool = False
+    """Embed with both streams of DSA-reID, for which the pictures need iuv."""
     checkpoint: Which | None = None
     """By default the best, where there is one."""
     precision: Precision | None = None
@@ -42,16 +44,19 @@ class Evaluate:
     def run(self) -> int:
         """Returns the exit code."""
         run, accelerator = open_run(self.folder, self.checkpoint, self.precision)
-        places = self.data or places_to_score(run.config)
+        config = run.config
+        if self.fused:
+            config = replace(config, evaluate=replace(config.evaluate, fused=True))
+        places = self.data or places_to_score(config)
         if not places:
             raise ValueError(f"{self.folder} was scored on nothing: name a set with query and gallery, --data FOLDER")
-        metric = run.config.evaluate.metric
-        config = RankingConfig(metric=metric, protocol=self.protocol, multi_query=self.multi_query)
+        metric = config.evaluate.metric
+        ranking = RankingConfig(metric=metric, protocol=self.protocol, multi_query=self.multi_query)
         scored: dict[str, tuple[Scores, dict[str, Any]]] = {}
         for place in places:
             start = time.perf_counter()
-            found = embed_set(run.model, open_scored_set(place, run.config, accelerator), run.config, accelerator)
-            scores = (rank_reranked if self.rerank else rank)(*found, config, device=accelerator.device)
+            found = embed_set(run.model, open_scored_set(place, config, accelerator), config, accelerator)
+            scores = (rank_reranked if self.rerank else rank)(*found, ranking, device=accelerator.device)
             scored[place] = scores, {**scores.to_dict(), "seconds": time.perf_counter() - start}
         if accelerator.is_main_process:
             self._report(scored)
