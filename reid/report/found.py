@@ -12,7 +12,7 @@ from reid.augment import prepare
 from reid.checkpoint import Run
 from reid.embeddings import UNKNOWN_CAMERA, Embeddings
 from reid.evaluate import Pictures, ScoredSet, embed_set, open_scored_set
-from reid.fit import resize
+from reid.fit import fields_to_read, fit
 from reid.ranking import RankingConfig, Scores, nearest, rank
 
 
@@ -46,14 +46,15 @@ class Found:
         return int(same[indices[0, 0]]), float(distances[0, 0])
 
     def pixels(self, part: Pictures, row: int) -> np.ndarray:
-        """Picture `row` of query or gallery (H, W, 3) uint8, as it is stored."""
+        """Photograph `row` of query or gallery (H, W, 3) uint8, as it is stored, whatever the network is given."""
         return self.scored.table.read(int(part.rows[row]), ("image",))["image"]
 
     def images(self, part: Pictures, rows: Sequence[int]) -> Tensor:
         """Pictures `rows` as the network sees them, (B, 3, H, W) float32 on the device. Of all, not of a process's share."""
-        size = self.run.config.input
-        stored = np.stack([resize(self.pixels(part, row), size.stored) for row in rows])
-        return prepare(torch.from_numpy(stored).to(self.device), size)
+        config, table = self.run.config.input, self.scored.table
+        fields = fields_to_read(config, labels=())
+        stored = [fit(table.read(int(part.rows[row]), fields), config, labels=())["image"] for row in rows]
+        return prepare(torch.from_numpy(np.stack(stored)).to(self.device), config)
 
 
 def find(run: Run, place: str, accelerator: Accelerator) -> Found:

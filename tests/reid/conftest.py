@@ -26,7 +26,7 @@ def tiny_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         assert cli() == 0
         return capsys.readouterr().out
 
-    monkeypatch.setattr("reid.setup.build_model", build_tiny)
+    monkeypatch.setattr("reid.start.build_model", build_tiny)
     monkeypatch.setattr("reid.checkpoint.build_model", build_tiny)
     yield run
     AcceleratorState._reset_state(True)

@@ -12,9 +12,12 @@ import torch
 from tiny_people import People, build_people
 from tiny_trainer import options
 
+from reid.augment import prepare
 from reid.dataset import DataConfig, choose_samples, open_train_set
 from reid.fit import InputConfig, resize
 from reid.pairs import live_pairs, shard_pairs
+from reid.report.found import Found, find
+from reid.setup import open_run
 from shards import ShardError
 from shards.codec import encode_jpeg
 from shards.table import Table
@@ -26,6 +29,11 @@ SMALL = InputConfig(height=32, width=16, picture="texture")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> str:
     return build_people(tmp_path_factory.mktemp("people") / "a", PEOPLE)
+
+
+def scores_of(folder: Path, place: str) -> Found:
+    run, accelerator = open_run(folder)
+    return find(run, place, accelerator)
 
 
 def test_the_picture_is_the_texture(place: str):
@@ -65,6 +73,11 @@ def test_from_training_to_embeddings(place: str, tmp_path: Path, tiny_cli: Calla
         for person in np.unique(file["identities"]):
             own = file["embeddings"][file["identities"] == person]
             np.testing.assert_allclose(own, np.broadcast_to(own[0], own.shape), atol=1e-5)
+    found = scores_of(run, place)
+    query = PEOPLE.sample(int(found.query.keys[2]))
+    pictures = torch.from_numpy(resize(query.texture, (32, 16)))[None]
+    assert torch.equal(found.images(found.scored.query, [2]).cpu(), prepare(pictures, SMALL))
+    assert np.abs(found.pixels(found.scored.query, 2).astype(int) - query.image).max() < 60  # JPEG
     (tmp_path / "photos").mkdir()
     photo = tmp_path / "photos" / "a.jpg"
     photo.write_bytes(encode_jpeg(np.zeros((8, 4, 3), np.uint8)))

@@ -24,7 +24,7 @@ NUM_PEOPLE, NUM_WHOLE = 4, 3
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards are made in this process."""
 
-    def run_tiny_cli(function: Any, tasks: Any, **options: Any) -> Iterator[tuple[Any, Any]]:
+    def run_here(function: Any, tasks: Any, **options: Any) -> Iterator[tuple[Any, Any]]:
         for task in tasks:
             yield task, function(task, lambda done: None)
 

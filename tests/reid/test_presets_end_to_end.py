@@ -14,7 +14,7 @@ from tiny_people import People, build_people
 
 from reid.cli import cli
 from reid.config import TrainConfig
-from reid.dataset import ADDED_BY
+from reid.fit import ADDED_BY
 from reid.journal import read_metrics
 from reid.models.build import ModelConfig, build_model
 from reid.models.model import Model
@@ -127,9 +127,9 @@ def test_a_set_without_what_a_preset_learns_from_is_refused(
         model.labels = frozenset({"texture"})
     if not model.takes_pairs:
         model.takes_pairs = True
-    monkeypatch.setattr("reid.setup.build_model", lambda *arguments, **options: model)
+    monkeypatch.setattr("reid.start.build_model", lambda *arguments, **options: model)
     fields = "|".join(model.labels)
-    message = f"field ({fields}): {sets['plain']} lacks this label, which the model is trained with; add it: {ADDED_BY}"
+    message = f"field ({fields}): {sets['plain']} has no .*, which this network needs; add it: {ADDED_BY}"
     train += ["--out", tmp_path / "run"]
     people, pairs = "--data.rendered", "--data.pairs"
     for places in ((people, sets["plain"]), (people, sets["scene"], pairs, sets["plain"])):
