@@ -1,7 +1,8 @@
-"""How fast people are told apart: scoring, re-ranking, the way of pictures to the network, and training.
+"""How fast people are told apart: scoring, re-ranking, the way of pictures to the network, training, and what methods cost.
 
     OMP_NUM_THREADS=2 python scripts/bench_reid.py [--json] [--rounds 5] [--only ranking reranking loading training]
-    python scripts/bench_reid.py --only loading training --device cuda [--compile]
+    OMP_NUM_THREADS=2 python scripts/bench_reid.py --only methods --batch-size 16 --steps 1
+    python scripts/bench_reid.py --only loading training methods --device cuda [--compile]
 
 Every figure is a median over rounds after a warm-up, with the lowest and highest round; peers take turns with it. A machine
 that does other work meanwhile shows in them and in the load average.
@@ -16,13 +17,14 @@ import torch
 import tyro
 from bench_figures import Figure, hardware
 from bench_loading import loading
+from bench_methods import methods
 from bench_ranking import ranking, reranking
 from bench_training import training
 
 from shards.console import main, write_json, write_text
 
-Part = Literal["ranking", "reranking", "loading", "training"]
-PARTS: tuple[Part, ...] = ("ranking", "reranking", "loading", "training")
+Part = Literal["ranking", "reranking", "loading", "training", "methods"]
+PARTS: tuple[Part, ...] = ("ranking", "reranking", "loading", "training", "methods")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,8 @@ class Bench:
     """Of loading and training; scoring is measured on the CPU."""
     steps: int = 4
     """Training steps of a round; on a GPU 50 or more."""
+    batch_size: int | None = None
+    """Of the methods; None: as published, up to 128 pictures of 384 x 128."""
     compile: bool = False
     """torch.compile in training."""
     small: bool = False
@@ -83,6 +87,14 @@ class Bench:
                 network = "resnet18" if self.small else "resnet50"
                 return training(
                     network, rounds=self.rounds, steps=self.steps, device=self.device, is_compiled=self.compile
+                )
+            case "methods":
+                return methods(
+                    rounds=self.rounds,
+                    steps=self.steps,
+                    device=self.device,
+                    batch_size=8 if self.small else self.batch_size,
+                    backbone="resnet18" if self.small else "resnet50",
                 )
 
     def _report(self, before: dict[str, Any], figures: list[Figure]) -> None:
