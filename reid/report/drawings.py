@@ -27,16 +27,13 @@ def drawings(found: Found, queries: Sequence[int]) -> list[Drawn]:
     drawn = {name: pictures.cpu().numpy() for name, pictures in found.run.model.drawings(images).items()}
     if not drawn:
         return []
-    return [
-        Drawn(
-            key=(key := str(found.query.keys[query])),
-            pictures=(
-                draw(pixels, HEIGHT, alt=f"Query {key}", label="query"),
-                *(
-                    draw(of[i], HEIGHT, alt=f"{name} of query {key}, as drawn", label=name)
-                    for name, of in drawn.items()
-                ),
-            ),
+    shown = []
+    for i, (query, pixels) in enumerate(zip(queries, as_pixels(images), strict=True)):
+        key = str(found.query.keys[query])
+        seen = draw(pixels, HEIGHT, alt=f"Query {key}", label="query")
+        of_it = (
+            draw(pictures[i], HEIGHT, alt=f"{name} of query {key}, as drawn", label=name)
+            for name, pictures in drawn.items()
         )
-        for i, (query, pixels) in enumerate(zip(queries, as_pixels(images), strict=True))
-    ]
+        shown.append(Drawn(key=key, pictures=(seen, *of_it)))
+    return shown
