@@ -39,6 +39,9 @@ class SanConfig:
     """Of the constraints, in units of squared distance."""
     pooled: bool = False
     """Whether the constraints compare the features' means over places, not place by place (table 4)."""
+    last_upsampling: Literal["bilinear", "shuffle"] = "bilinear"
+    """How the decoder's fourth block doubles the size (table 8, as printed and as its caption has it): after a shuffle two
+    channels are left, which are too few for three colours."""
     skips: bool = False
     """Whether the decoder is given the maps of layers 1 to 3 too, as in the authors' code and not in the paper."""
     decoder_rate_factor: float = 0.0125
@@ -81,7 +84,9 @@ class San(GlobalPool):
         super().__init__(pooling, backbone, num_classes, losses=losses)
         self._config = config
         skips = [backbone.num_channels // times for times in _SKIPS.values()] if config.skips else []
-        self.decoder = TextureDecoder(backbone.num_channels, skip_channels=skips)
+        self.decoder = TextureDecoder(
+            backbone.num_channels, skip_channels=skips, last_upsampling=config.last_upsampling
+        )
         self.identity_layers = () if self.classifier is None else ("classifier",)
         self.rate_factors = {"decoder": config.decoder_rate_factor}
 

@@ -1,6 +1,7 @@
 """SA-Dec: from a feature map to a picture 16 times its size (SAN, Jin et al. 2020, table 8)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +19,24 @@ _SHUFFLED = _UPSCALE**2
 class TextureDecoder(nn.Module):
     """Regresses a picture from maps. It knows nothing of identities.
 
-    A 1x1 convolution to 512 channels, four blocks of two residual blocks each and a pixel shuffle, which leave 128, 32, 8
-    and 2 channels, and a 7x7 convolution to red, green and blue. Convolutions are followed by batch norm and ReLU as in
-    ResNet, the last one by tanh; the table says nothing of either. On the 2048 channels of ResNet-50 that is 11,121,513
-    parameters, 0.47 of the encoder's 23,508,032 and a third of both together; sec. 4.2 has "about 1/3" of the encoder's.
+    A 1x1 convolution to 512 channels, four blocks of two residual blocks each that double the size, by a pixel shuffle that
+    leaves 128, 32 and 8 channels, and a 7x7 convolution to red, green and blue. The table prints no pixel shuffle in the
+    fourth block, though its caption has it everywhere. With one 2 channels are left, and of 2 channels no convolution makes
+    3 colours: whatever is smooth then lies on a surface in the space of colours. So the fourth block doubles its 8 channels
+    bilinearly, unless `last_upsampling` says otherwise.
+
+    Convolutions are followed by batch norm and ReLU as in ResNet, the last one by tanh; the table says nothing of either.
+    On the 2048 channels of ResNet-50 that is 11,122,395 parameters (11,121,513 with four shuffles), 0.47 of the encoder's
+    23,508,032 and a third of both together; sec. 4.2 has "about 1/3" of the encoder's.
     """
 
-    def __init__(self, in_channels: int, *, skip_channels: Sequence[int] = ()):
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        skip_channels: Sequence[int] = (),
+        last_upsampling: Literal["bilinear", "shuffle"] = "bilinear",
+    ):
         """in_channels: of the maps. skip_channels: of maps from further up in the encoder that are added, after 1x1
         convolution, batch norm and ReLU, to what the first blocks are given, as in the authors' code and not in the paper;
         those of block 1 come first."""
@@ -38,7 +50,10 @@ class TextureDecoder(nn.Module):
         self.skips = nn.ModuleList(
             _pointwise(channels, width) for channels, width in zip(skip_channels, widths, strict=False)
         )
-        self.to_rgb = nn.Conv2d(widths[-1] // _SHUFFLED, 3, kernel_size=7, padding=3)
+        last_width = widths[-1] // _SHUFFLED
+        if last_upsampling == "bilinear":
+            self.blocks[-1][-1], last_width = nn.Upsample(scale_factor=_UPSCALE, mode="bilinear"), widths[-1]
+        self.to_rgb = nn.Conv2d(last_width, 3, kernel_size=7, padding=3)
         self.apply(_initialise)
 
     def forward(self, maps: Tensor, skips: Sequence[Tensor] = ()) -> tuple[Tensor, tuple[Tensor, ...]]:

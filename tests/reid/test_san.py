@@ -58,24 +58,25 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_every_line_of_table_8():
+@pytest.mark.parametrize(("last", "width", "total"), [("bilinear", 8, 11_122_395), ("shuffle", 2, 11_121_513)])
+def test_every_line_of_table_8(last: str, width: int, total: int):
     """At 256 x 128 on ResNet-50, whose maps are 16 x 8 of 2048 channels."""
-    decoder = TextureDecoder(2048).eval()
+    decoder = TextureDecoder(2048, last_upsampling=last).eval()
     lines = (decoder.shrink, *decoder.blocks, decoder.to_rgb)
     seen = []
     for line in lines:
         line.register_forward_hook(lambda line, args, output: seen.append(tuple(output.shape[1:])))
     with torch.inference_mode():
-        picture, features = decoder(torch.randn(2, 2048, 16, 8))
-    assert seen == [(512, 16, 8), (128, 32, 16), (32, 64, 32), (8, 128, 64), (2, 256, 128), (3, 256, 128)]
+        picture, features = decoder(torch.randn(1, 2048, 16, 8))
+    assert seen == [(512, 16, 8), (128, 32, 16), (32, 64, 32), (8, 128, 64), (width, 256, 128), (3, 256, 128)]
     assert [tuple(each.shape[1:]) for each in features] == seen[:4]
-    assert tuple(picture.shape) == (2, 3, 256, 128)
+    assert tuple(picture.shape) == (1, 3, 256, 128)
     pointwise = 2048 * 512 + 2 * 512
     blocks = [2 * (2 * 9 * width**2 + 4 * width) for width in (512, 128, 32, 8)]
-    assert [count(line) for line in lines] == [pointwise, *blocks, 7 * 7 * 2 * 3 + 3]
+    assert [count(line) for line in lines] == [pointwise, *blocks, 7 * 7 * width * 3 + 3]
     encoder = count(build_backbone(BackboneConfig(weights="none"), pretrained=False))
-    assert (count(decoder), encoder) == (11_121_513, 23_508_032)
-    assert 0.32 < count(decoder) / (count(decoder) + encoder) < 0.33
+    assert (count(decoder), encoder) == (total, 23_508_032)
+    assert 0.32 < total / (total + encoder) < 0.33
 
 
 @pytest.mark.parametrize(("channels", "size"), [(512, (1, 1)), (1280, (3, 2))])
