@@ -77,7 +77,7 @@ def test_from_training_to_embeddings(place: str, tmp_path: Path, tiny_cli: Calla
     query = PEOPLE.sample(int(found.query.keys[2]))
     pictures = torch.from_numpy(resize(query.texture, (32, 16)))[None]
     assert torch.equal(found.images(found.scored.query, [2]).cpu(), prepare(pictures, SMALL))
-    assert np.abs(found.pixels(found.scored.query, 2).astype(int) - query.image).max() < 60  # JPEG
+    assert np.abs(found.pixels(found.scored.query, 2).astype(int) - query.image).mean() < 10  # JPEG
     (tmp_path / "photos").mkdir()
     photo = tmp_path / "photos" / "a.jpg"
     photo.write_bytes(encode_jpeg(np.zeros((8, 4, 3), np.uint8)))
