@@ -14,7 +14,7 @@ from tiny_trainer import options
 
 from reid.augment import prepare
 from reid.dataset import DataConfig, choose_samples, open_train_set
-from reid.fit import InputConfig, resize
+from reid.fit import InputConfig, fields_to_read, resize
 from reid.pairs import live_pairs, shard_pairs
 from reid.report.found import Found, find
 from reid.setup import open_run
@@ -38,6 +38,7 @@ def scores_of(folder: Path, place: str) -> Found:
 
 def test_the_picture_is_the_texture(place: str):
     train_set = open_train_set(DataConfig(real=(place,)), SMALL)
+    assert fields_to_read(SMALL, ()) == ["texture"]  # no photograph is decoded
     for i in (0, 13):
         texture = PEOPLE.sample(int(train_set.keys[i][-6:])).texture
         arrays = train_set.read(i)
@@ -77,7 +78,7 @@ def test_from_training_to_embeddings(place: str, tmp_path: Path, tiny_cli: Calla
     query = PEOPLE.sample(int(found.query.keys[2]))
     pictures = torch.from_numpy(resize(query.texture, (32, 16)))[None]
     assert torch.equal(found.images(found.scored.query, [2]).cpu(), prepare(pictures, SMALL))
-    assert np.abs(found.pixels(found.scored.query, 2).astype(int) - query.image).max() < 60  # JPEG
+    assert np.abs(found.pixels(found.scored.query, 2).astype(int) - query.image).mean() < 10  # JPEG
     (tmp_path / "photos").mkdir()
     photo = tmp_path / "photos" / "a.jpg"
     photo.write_bytes(encode_jpeg(np.zeros((8, 4, 3), np.uint8)))
