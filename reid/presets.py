@@ -69,14 +69,16 @@ def dsa_two_branches() -> TrainConfig:
 def san_pg() -> TrainConfig:
     """SAN-PG (SAN sec. 3.1 and appendix, sec. 5): encoder and decoder learn the textures of rendered pairs, nobody's identity.
 
-    256 x 128, Adam at 1e-4, batch 16, 80 epochs, by which it has converged; random crop, flip and colour. How much of each,
-    the rate's decay (none here), weight decay (0) and Adam's betas (torch's) are not given there.
+    256 x 128, Adam at 1e-4, batch 16, 80 epochs, by which it has converged; random crop, rotation, flip and colour. How much
+    of each, the rate's decay (none here), weight decay (0) and Adam's betas (torch's) are not given there.
     """
     return TrainConfig(
         model=SanConfig(triplet_weight=0.0, decoder_rate_factor=1.0),
         losses=LossConfig(identity_weight=0.0, triplet_weight=0.0),
         sampler=SamplerConfig(batch_size=16, images_per_identity=None),
-        augment=AugmentConfig(pad=10, flip=0.5, erase=0.0, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05),
+        augment=AugmentConfig(
+            pad=10, rotate=10.0, flip=0.5, erase=0.0, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05
+        ),
         optimise=OptimiseConfig(optimiser="adam", epochs=80, learning_rate=1e-4, weight_decay=0.0, warmup_epochs=0),
         evaluate=EvaluateConfig(every=0),
     )

@@ -42,7 +42,7 @@ ROWS: Mapping[str, Row] = {
     "san-tr": _san("san"),
     "san-pairs": _san("san-basic", pairs=(1, 1)),
     "san": _san("san", pairs=(1, 1)),
-    "san-kept-texture": _san("san", _KEPT, pairs=(1, 1), source="flipped pictures keep their texture"),
+    "san-basic-kept-texture": _san("san-basic", _KEPT, source="flipped pictures keep their texture"),
     "san-input": _san("san-basic", "--model.reconstruct", "input", source="SAN, table 2"),
     "san-aligned": _san("san-basic", "--model.reconstruct", "aligned", source="SAN, table 2"),
     **{

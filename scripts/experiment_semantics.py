@@ -46,7 +46,10 @@ class Size:
 def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, tuple[str, ...]]:
     """Options of ResNet-18 on small pictures: one schedule for all rows."""
     return {
-        "first": ("--optimise.epochs", str(epochs), "--optimise.learning-rate", "5e-4", "--optimise.decay", "cosine"),
+        "first": (
+            *("--optimise.epochs", str(epochs), "--optimise.learning-rate", "5e-4", "--optimise.decay", "cosine"),
+            *("--augment.rotate", "0"),
+        ),
         "every": (
             *("--model.backbone.name", "resnet18", "--model.backbone.weights", "none"),
             *("--input.height", str(height), "--input.width", str(width), "--augment.pad", "5"),
