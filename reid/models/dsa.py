@@ -20,8 +20,12 @@ from reid.part_images import cropped_part_images, dense_part_images
 from shards.semantics import PARTS_8
 
 NUM_PARTS = len(PARTS_8) - 1
-_NUM_FEATURES: Mapping[str, int] = {"global": 1, "local": NUM_PARTS}
-"""Of each branch, side by side."""
+_HEADS: Mapping[str, Mapping[str, int]] = {
+    "both": {"conv5_g": 1, "conv5_l": NUM_PARTS},
+    "global": {"conv5_g": 1},
+    "local": {"conv5_l": NUM_PARTS},
+}
+"""`DsaConfig.branches` -> the head of each branch (table 1), and how many features it gives, side by side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +79,7 @@ class Dsa(Model):
         self._config, self._losses = config, losses
         self.labels = frozenset() if config.guide == "none" else frozenset({"iuv"})
         self.backbone, dim = _to_conv4(backbone), backbone.num_channels
-        self._num_features = {n: count for n, count in _NUM_FEATURES.items() if config.branches in ("both", n)}
+        self._num_features = _HEADS[config.branches]
         self.heads = nn.ModuleDict(
             {
                 name: residual_stage(
@@ -137,15 +141,15 @@ class Dsa(Model):
     def embedding_parts(self) -> dict[str, int]:
         """The whole, and the parts that 24 surfaces become (fig. 4)."""
         dim = 2 * self.backbone.num_channels
-        names = {"global": ("global",), "local": PARTS_8[1:]}
+        names = {"conv5_g": ("global",), "conv5_l": PARTS_8[1:]}
         parts = {each: dim // count for name, count in self._num_features.items() for each in names[name]}
         return parts if len(parts) > 1 else {}
 
     def part_features(self, images: Tensor) -> Tensor | None:
         """f_L,1..8 in the order of `shards.semantics.PARTS_8`; each comes from a branch of its own."""
-        if "local" not in self.heads:
+        if "conv5_l" not in self.heads:
             return None
-        return self.heads["local"](self.backbone(images)).mean(dim=(2, 3)).unflatten(1, (NUM_PARTS, -1))
+        return self.heads["conv5_l"](self.backbone(images)).mean(dim=(2, 3)).unflatten(1, (NUM_PARTS, -1))
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         """(B, C) of each branch."""
