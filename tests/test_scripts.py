@@ -270,6 +270,19 @@ def test_the_benchmark_of_training_measures_a_plain_loop_too():
     assert names[0].startswith("training resnet18") and any(name.startswith("peer: plain loop") for name in names)
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_methods_measures_every_preset_beside_its_baseline():
+    names = [figure["name"] for figure in measure_reid("methods") if figure["low"] > 0]
+    compared = {name for name in names if " over " in name}
+    assert compared == {f"{name} over {beside}" for name, beside in COMPARED.items()}
+
+
+COMPARED = {
+    "san-basic": "baseline", "san": "baseline", "dsa": "baseline", "dsa-two-branches": "baseline", "gp-ps": "gp-r50",
+    "pcb-ps": "pcb", "mgn-ps": "mgn",
+}  # fmt: skip
+
+
 def test_demo_makes_what_it_names(demo: Path):
     out = demo / "out" / "demo"
     assert {path.name for path in out.iterdir()} == {
