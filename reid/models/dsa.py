@@ -145,12 +145,6 @@ class Dsa(Model):
         parts = {each: dim // count for name, count in self._num_features.items() for each in names[name]}
         return parts if len(parts) > 1 else {}
 
-    def part_features(self, images: Tensor) -> Tensor | None:
-        """f_L,1..8 in the order of `shards.semantics.PARTS_8`; each comes from a branch of its own."""
-        if "conv5_l" not in self.heads:
-            return None
-        return self.heads["conv5_l"](self.backbone(images)).mean(dim=(2, 3)).unflatten(1, (NUM_PARTS, -1))
-
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         """(B, C) of each branch."""
         maps = self.backbone(images)

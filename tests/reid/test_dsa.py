@@ -112,7 +112,6 @@ def test_the_whole_picture_s_stream_at_full_size():
         assert model.backbone(images).shape == (2, 1024, 16, 8)
         assert model.feature_map(images).shape == (2, 2048, 16, 8)
         assert model.heads["conv5_l"](model.backbone(images)).shape == (2, 8 * 256, 16, 8)
-        assert model.part_features(images).shape == (2, 8, 256)
         assert model.embed(images).shape == model.embed_fused(images, iuv).shape == (2, 4096)
         resnet = torchvision.models.resnet50()
     assert num_parameters(model.heads["conv5_g"]) == num_parameters(resnet.layer4)
@@ -294,8 +293,6 @@ def test_every_variant_takes_a_step(branches: str, guide: str, fusion: str):
     parts = model.embedding_parts()
     wanted = {"both": ["global", *PARTS_8[1:]], "global": [], "local": [*PARTS_8[1:]]}[branches]
     assert list(parts) == wanted and sum(parts.values()) == (width if parts else 0)
-    found = model.part_features(images)
-    assert found is None if branches == "global" else torch.equal(found.flatten(1), model.embed(images)[:, -512:])
 
 
 def test_fusion_by_a_layer_has_both_streams_before_it():

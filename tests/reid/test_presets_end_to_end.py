@@ -124,9 +124,9 @@ def test_a_set_without_what_a_preset_learns_from_is_refused(
     config, train = small(preset)
     model = network(config)
     if not model.labels:
-        model.labels = frozenset({"texture"})
+        monkeypatch.setattr(type(model), "labels", frozenset({"texture"}))
     if not model.takes_pairs:
-        model.takes_pairs = True
+        monkeypatch.setattr(type(model), "takes_pairs", True)
     monkeypatch.setattr("reid.start.build_model", lambda *arguments, **options: model)
     fields = "|".join(model.labels)
     message = f"field ({fields}): {sets['plain']} has no .*, which this network needs; add it: {ADDED_BY}"

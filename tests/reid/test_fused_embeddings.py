@@ -1,0 +1,85 @@
+"""DSA-reID scored with both streams: the pictures' iuv goes where they go, and is asked for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from tiny_people import People, build_people
+from tiny_trainer import tiny_config
+from torch.nn import functional
+
+from reid.augment import mirror_iuv, prepare
+from reid.config import EvaluateConfig, TrainConfig
+from reid.evaluate import embed_set, open_scored_set
+from reid.fit import InputConfig
+from reid.losses import LossConfig
+from reid.models.backbone import BackboneConfig
+from reid.models.build import build_model
+from reid.models.dsa import Dsa, DsaConfig
+from shards import ShardError
+from shards.table import Table
+
+MODEL = DsaConfig(backbone=BackboneConfig(name="resnet18", weights="none"), part_size=8)
+INPUT = InputConfig(height=48, width=24, resize=(64, 32))
+"""Evaluation takes the middle of 64 x 32."""
+
+
+def config(place: str, **evaluate: object) -> TrainConfig:
+    return tiny_config(place, model=MODEL, input=INPUT, evaluate=EvaluateConfig(fused=True, batch_size=5, **evaluate))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    people = People(labels=frozenset({"iuv"}), num_identities=4, height=64, width=32)
+    return build_people(tmp_path_factory.mktemp("people") / "a", people)
+
+
+@pytest.fixture(scope="module")
+def model() -> Dsa:
+    torch.manual_seed(0)
+    return build_model(MODEL, 4, losses=LossConfig(), pretrained=False).eval()
+
+
+def embedded(model: Dsa, config: TrainConfig, place: str) -> np.ndarray:
+    """Of the queries, in full precision."""
+    accelerator = Accelerator(mixed_precision="no", cpu=True)
+    return embed_set(model, open_scored_set(place, config, accelerator), config, accelerator)[0].vectors
+
+
+@torch.no_grad()
+def expected(model: Dsa, place: str, *, flip: bool) -> torch.Tensor:
+    """One picture after another."""
+    table, found = Table(place), []
+    for i in np.flatnonzero(table.splits == "query"):
+        sample = table.read(int(i), ("image", "iuv"))
+        images = prepare(torch.from_numpy(sample["image"])[None], INPUT)
+        iuv = torch.from_numpy(sample["iuv"])[None, 8:56, 4:28]
+        one = model.embed_fused(images, iuv)
+        if flip:
+            mirrored = mirror_iuv(iuv.flip(2), torch.tensor([True]))
+            one = functional.normalize(one) + functional.normalize(model.embed_fused(images.flip(3), mirrored))
+        found.append(one[0])
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_both_streams_are_given_the_same_picture(place: str, model: Dsa, flip: bool):
+    found = embedded(model, config(place, flip=flip), place)
+    torch.testing.assert_close(torch.from_numpy(found), expected(model, place, flip=flip), atol=1e-4, rtol=1e-4)
+    alone = replace(config(place, flip=flip), evaluate=EvaluateConfig(flip=flip, batch_size=5))
+    assert np.abs(embedded(model, alone, place) - found).max() > 1e-2
+
+
+def test_pictures_without_iuv_are_refused(tmp_path: Path):
+    place = build_people(tmp_path / "a", People())
+    with pytest.raises(ShardError, match=r"iuv: .* has no iuv.png, which this network needs"):
+        open_scored_set(place, config(place), Accelerator(mixed_precision="no", cpu=True))
+
+
+@pytest.mark.parametrize("changes", [{"model": replace(MODEL, guide="none")}, {"model": tiny_config("x").model}])
+def test_other_models_have_no_second_stream(place: str, changes: dict):
+    with pytest.raises(ValueError, match="evaluate.fused embeds with DSA-reID's two streams, which this model has not"):
+        replace(config(place), **changes)
