@@ -17,6 +17,7 @@ from reid.losses import LossConfig
 from reid.models.build import ModelConfig
 from reid.models.dsa import DsaConfig
 from reid.models.global_pool import GlobalPoolConfig
+from reid.models.san import SanConfig
 from reid.optimise import OptimiseConfig
 from reid.sampler import SamplerConfig
 
@@ -89,6 +90,11 @@ class TrainConfig:
             raise ValueError(
                 "the triplet loss needs pictures that share an identity in a batch: give sampler.images-per-identity, "
                 "or losses.triplet-weight 0"
+            )
+        if isinstance(self.model, SanConfig) and self.model.triplet_weight and self.sampler.images_per_identity is None:
+            raise ValueError(
+                "the decoder's triplets need pictures that share an identity in a batch: give sampler.images-per-identity, "
+                "or model.triplet-weight 0"
             )
         per = self.sampler.images_per_identity
         if self.losses.triplet_weight > 0 and per is not None and (per < 2 or self.sampler.batch_size < 2 * per):

@@ -34,8 +34,8 @@ class Export:
             "flip": "sum of unit embeddings of picture and mirror image" if evaluate.flip else "none",
             "metric": evaluate.metric,
         }
-        num_kept = export_onnx(run.model, self.out, height=size.height, width=size.width, metadata=about)
         num_trained = sum(parameter.numel() for parameter in run.model.parameters())
+        num_kept = export_onnx(run.model.strip(), self.out, height=size.height, width=size.width, metadata=about)
         if self.json:
             result = {"out": str(self.out), "num_parameters": num_kept, "num_parameters_in_training": num_trained}
             write_json({**result, "height": size.height, "width": size.width})

@@ -57,6 +57,12 @@ class Model(nn.Module, ABC):
         of one that was taught no such thing."""
         return {}
 
+    @property
+    def num_kept(self) -> int:
+        """Parameters that are left when it is stripped."""
+        stripped = tuple(f"{name}." for name in self.training_only)
+        return sum(value.numel() for name, value in self.named_parameters() if not name.startswith(stripped))
+
     def strip(self) -> Self:
         """Take out, for good, what `losses` alone needs: embeddings stay the same. Returns the model."""
         for name in self.training_only:

@@ -27,6 +27,7 @@ def render_page(run: Run, charts: Sequence[Chart], sections: Sequence[Section]) 
         state=run.state,
         network=type(run.model).__name__,
         num_parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        num_kept=run.model.num_kept,
         trained_on=[
             (origin, place) for origin in ("real", "rendered", "generated", "pairs")
             for place in getattr(run.config.data, origin)

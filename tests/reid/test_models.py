@@ -8,11 +8,14 @@ from reid.batch import UNKNOWN, Batch
 from reid.losses import SPREAD, LossConfig, everywhere, smoothed_cross_entropy
 from reid.models.backbone import BackboneConfig
 from reid.models.build import ModelConfig, build_model
+from reid.models.dsa import DsaConfig
 from reid.models.global_pool import GlobalPoolConfig
 from reid.models.heads import pool_stripes
 from reid.models.mgn import MgnConfig
 from reid.models.model import Model
+from reid.models.part_head import PartHeadConfig
 from reid.models.pcb import PcbConfig
+from reid.models.san import SanConfig
 
 SMALL = BackboneConfig(name="resnet18", weights="none")
 CONFIGS = {
@@ -24,6 +27,14 @@ CONFIGS = {
     "mgn": MgnConfig(backbone=SMALL),
 }
 DIMENSIONS = {"global pool": 512, "average": 512, "neck": 512, "two layers": 512, "pcb": 1536, "mgn": 2048}
+
+
+METHODS = {
+    "part head": GlobalPoolConfig(backbone=SMALL, part_head=PartHeadConfig()),
+    "san": SanConfig(backbone=SMALL),
+    "dsa": DsaConfig(backbone=SMALL, part_size=8),
+}
+"""With more than identity classifiers that training alone needs."""
 
 
 def build(config: ModelConfig, **losses) -> Model:
@@ -46,6 +57,18 @@ def make_batch(identities: tuple[int, ...] = (0, 0, 1, 1, 2, 2)) -> Batch:
 
 def backward(losses: dict[str, Tensor]) -> None:
     sum(loss for loss in losses.values() if loss.requires_grad).backward()
+
+
+@pytest.mark.parametrize("config", (CONFIGS | METHODS).values(), ids=[*CONFIGS, *METHODS])
+def test_what_training_alone_needs_can_be_taken_out(config: ModelConfig):
+    """Embeddings stay the same; what is left is what was said to be."""
+    model = build(config).eval()
+    images, before, num_kept = make_batch().images, sum(p.numel() for p in model.parameters()), model.num_kept
+    with torch.inference_mode():
+        embeddings = model.embed(images)
+        assert torch.equal(model.strip().embed(images), embeddings)
+    assert before > num_kept == model.num_kept == sum(parameter.numel() for parameter in model.parameters())
+    assert [name for name in model.training_only if getattr(model, name) is not None] == []
 
 
 @pytest.mark.parametrize("name", CONFIGS)

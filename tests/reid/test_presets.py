@@ -13,6 +13,8 @@ from reid.commands.train import Train
 from reid.config import TrainConfig, differences, flat, from_dict, to_dict
 from reid.dataset import DataConfig
 from reid.losses import PerOrigin
+from reid.models.build import build_model
+from reid.models.model import Model
 from reid.models.pcb import PcbConfig
 from reid.presets import PRESETS
 from reid.sampler import SamplerConfig
@@ -136,6 +138,27 @@ def test_san_differs_from_its_baseline_in_the_model_alone():
         changed = {line.partition(":")[0] for line in differences(baseline, PRESETS[name]())}
         assert {field.split(".")[0] for field in changed} == {"model"} and "model.backbone.name" not in changed
     assert differences(PRESETS["san-basic"](), PRESETS["san"]()) == ["model.triplet_weight: 1.0, not 0.0"]
+
+
+BASELINES = PART_AWARE | {"san": "baseline", "san-basic": "baseline", "dsa": "dsa-two-branches"}
+
+
+@pytest.mark.parametrize(("name", "baseline"), BASELINES.items())
+def test_at_inference_a_method_costs_what_its_baseline_does(name: str, baseline: str):
+    """At full size; `test_models.py` and the methods' own tests compare embeddings."""
+
+    def network(preset: str) -> Model:
+        config = PRESETS[preset]()
+        with torch.device("meta"):
+            return build_model(config.model, 751, losses=config.losses, pretrained=False)
+
+    method, plain = network(name), network(baseline)
+    assert num_parameters(method) > num_parameters(plain) > plain.num_kept == method.num_kept
+    assert method.num_kept == num_parameters(method.strip()) == num_parameters(plain.strip())
+
+
+def num_parameters(model: Model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_parts_and_their_sizes():

@@ -1,6 +1,7 @@
 """SAN: table 8 line by line, equation 1 against a loop, and what each kind of batch teaches and leaves alone."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from reid.models.global_pool import GlobalPoolConfig
 from reid.models.san import San, SanConfig
 from reid.models.texture_decoder import TextureDecoder, to_pixels
 from reid.optimise import OptimiseConfig, make_turns
+from reid.presets import PRESETS
 from reid.train import update
 
 SMALL = BackboneConfig(name="resnet18", weights="none")
@@ -363,3 +365,10 @@ def test_impossible_settings(options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         SanConfig(**options)
     assert SanConfig(triplet_weight=0.0, triplet_blocks=()).triplet_blocks == ()
+
+
+def test_triplets_of_the_decoder_need_people_who_meet():
+    """All shuffled, hardly anybody meets oneself in a batch."""
+    config = PRESETS["san-pg"]()
+    with pytest.raises(ValueError, match="the decoder's triplets need pictures that share an identity in a batch"):
+        replace(config, model=replace(config.model, triplet_weight=1.0))
