@@ -15,7 +15,6 @@ from reid.distances import Metric
 from reid.fit import InputConfig
 from reid.losses import LossConfig
 from reid.models.build import ModelConfig
-from reid.models.dsa import DsaConfig
 from reid.models.global_pool import GlobalPoolConfig
 from reid.models.san import SanConfig
 from reid.optimise import OptimiseConfig
@@ -36,9 +35,6 @@ class EvaluateConfig:
     """Whether an embedding is the sum of the picture's and its mirror image's, each of length 1."""
     metric: Metric = "euclidean"
     """How embeddings are compared."""
-    fused: bool = False
-    """DSA-reID alone: embed with both streams ("Two streams fused", Zhang et al. 2019, table 3), for which the pictures that
-    are scored need iuv; by default the second stream is of training only."""
     batch_size: int = 256
     """Pictures embedded at once on each device."""
 
@@ -86,25 +82,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.checkpoint_every < 1:
             raise ValueError(f"needs seed >= 0 and checkpoint_every >= 1, got {self.seed} and {self.checkpoint_every}")
-        if self.sampler.images_per_identity is None and self.losses.triplet_weight > 0:
-            raise ValueError(
-                "the triplet loss needs pictures that share an identity in a batch: give sampler.images-per-identity, "
-                "or losses.triplet-weight 0"
-            )
-        if isinstance(self.model, SanConfig) and self.model.triplet_weight and self.sampler.images_per_identity is None:
-            raise ValueError(
-                "the decoder's triplets need pictures that share an identity in a batch: give sampler.images-per-identity, "
-                "or model.triplet-weight 0"
-            )
+        wants_triplets = self.losses.triplet_weight > 0
+        if isinstance(self.model, SanConfig):
+            wants_triplets |= self.model.constraint_weight > 0
         per = self.sampler.images_per_identity
-        if self.losses.triplet_weight > 0 and per is not None and (per < 2 or self.sampler.batch_size < 2 * per):
+        if wants_triplets and (per is None or per < 2 or self.sampler.batch_size < 2 * per):
             raise ValueError(
                 "a triplet needs two pictures of one person and one of another: give sampler.images-per-identity >= 2 and "
-                f"sampler.batch-size of at least twice as many, got {per} and {self.sampler.batch_size}"
-            )
-        if self.evaluate.fused and not (isinstance(self.model, DsaConfig) and self.model.guide != "none"):
-            raise ValueError(
-                "evaluate.fused embeds with DSA-reID's two streams, which this model has not: leave it out"
+                f"sampler.batch-size of at least twice as many, got {per} and {self.sampler.batch_size}; or "
+                "losses.triplet-weight 0 (and of SAN model.constraint-weight 0)"
             )
         if self.optimise.triplet_learning_rate is not None and not (
             self.losses.triplet_weight and self.losses.identity_weight

@@ -84,6 +84,8 @@ class Samples:
     """(C,) identities, sorted."""
     input: InputConfig
     labels: frozenset[Field]
+    may_lack_iuv: bool
+    """Whether a sample without iuv is one of which no surface was found: background alone."""
     uv_layout: str | None
     """Of all textures, where "texture" is among the labels."""
     max_bad_samples: int
@@ -117,6 +119,8 @@ class Samples:
         """
         table = self.tables[self.table_of[index]]
         values = table.read(int(self.index_in[index]), fields_to_read(self.input, self.labels))
+        if self.may_lack_iuv and values["iuv"] is None:
+            values = {**values, "iuv": np.zeros_like(values["image"])}
         return fit(values, self.input, self.labels)
 
     def read_good(self, index: int) -> tuple[int, dict[Field, np.ndarray]]:
@@ -184,15 +188,16 @@ def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
         class_names=tuple(class_names.tolist()),
         input=input,
         labels=frozenset(),
+        may_lack_iuv=False,
         uv_layout=None,
         max_bad_samples=config.max_bad_samples,
         bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
     )
 
 
-def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> Samples:
-    """Samples `rows` (N,) int64 of one set, whoever they show, to be embedded: all are of class 0. Raises ShardError for one
-    without what `input.picture` asks for."""
+def choose_samples(table: Table, rows: np.ndarray, input: InputConfig, *, with_iuv: bool = False) -> Samples:
+    """Samples `rows` (N,) int64 of one set, whoever they show, to be embedded: all are of class 0. with_iuv: read their iuv too,
+    background alone of a sample that has none. Raises ShardError for one without what `input.picture` asks for."""
     _check_fields(table, rows, [input.picture])
     return Samples(
         tables=(table,),
@@ -204,7 +209,8 @@ def choose_samples(table: Table, rows: np.ndarray, input: InputConfig) -> Sample
         camera_ids=table.camera_ids[rows],
         class_names=("",),
         input=input,
-        labels=frozenset(),
+        labels=frozenset({"iuv"}) if with_iuv else frozenset(),
+        may_lack_iuv=with_iuv,
         uv_layout=None,
         max_bad_samples=0,
         bad=torch.zeros(len(rows), dtype=torch.bool),

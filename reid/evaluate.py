@@ -59,11 +59,11 @@ def places_to_score(config: TrainConfig) -> tuple[str, ...]:
     return config.evaluate.sets or tuple(searchable)
 
 
-def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -> ScoredSet:
-    """Open a set with query and gallery. place: a folder of shards, or a URL.
+def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator, *, with_iuv: bool = False) -> ScoredSet:
+    """Open a set with query and gallery. place: a folder of shards, or a URL; with_iuv: to be embedded with iuv too, which is
+    background where a picture has none, as of junk.
 
-    Raises ShardError where it has no query, no gallery, a picture of them without identity, or without the labels that
-    embeddings are made of, or nobody to be found.
+    Raises ShardError where it has no query, no gallery, a picture of them without identity, or nobody to be found.
     """
     table = Table(place)
     wanted = np.isin(table.splits, ("query", "gallery"))
@@ -78,7 +78,6 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
         )
     names, codes = np.unique(table.identities, return_inverse=True)
     codes = np.where(np.char.endswith(names, f"/{JUNK}")[codes], JUNK_CODE, codes)
-    labels = frozenset({"iuv"}) if config.evaluate.fused else frozenset()
     parts = {}
     for split in ("query", "gallery"):
         rows = np.flatnonzero(table.splits == split)
@@ -91,7 +90,7 @@ def open_scored_set(place: str, config: TrainConfig, accelerator: Accelerator) -
             rows=rows,
             num_mine=num_mine,
             loader=make_loader(
-                choose_samples(table, rows[mine], config.input).with_labels(labels),
+                choose_samples(table, rows[mine], config.input, with_iuv=with_iuv),
                 config.data,
                 accelerator.device,
                 may_lie_on_gpu=False,  # the room there is for training
@@ -156,10 +155,10 @@ def embed(model: Model, loader: Loader, num: int, config: TrainConfig, accelerat
 
 
 def _embed(model: Model, stored: StoredBatch, config: TrainConfig, *, mirrored: bool = False) -> Tensor:
-    """Embeddings (B, D) float32 of a batch, or of its mirror images."""
+    """Embeddings (B, D) float32 of a batch, with its iuv where it has that, or of its mirror images."""
     images = prepare(stored.images, config.input)
     images = images.flip(3) if mirrored else images
-    if not config.evaluate.fused:
+    if "iuv" not in stored.labels:
         return model.embed(images).float()
     iuv = centre(stored.labels["iuv"], config.input)
     iuv = mirror_iuv(iuv.flip(2), torch.ones_like(stored.identities, dtype=torch.bool)) if mirrored else iuv

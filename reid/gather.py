@@ -34,6 +34,11 @@ def total(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def rank() -> int:
+    """Number of this process among them."""
+    return 0 if num_processes() == 1 else torch.distributed.get_rank()
+
+
 def num_processes() -> int:
     """Processes that train together."""
     is_alone = not torch.distributed.is_available() or not torch.distributed.is_initialized()

@@ -73,7 +73,7 @@ def san_pg() -> TrainConfig:
     of each, the rate's decay (none here), weight decay (0) and Adam's betas (torch's) are not given there.
     """
     return TrainConfig(
-        model=SanConfig(triplet_weight=0.0, decoder_rate_factor=1.0),
+        model=SanConfig(constraint_weight=0.0, decoder_rate_factor=1.0),
         losses=LossConfig(identity_weight=0.0, triplet_weight=0.0),
         sampler=SamplerConfig(batch_size=16, images_per_identity=None),
         augment=AugmentConfig(
@@ -89,7 +89,7 @@ def san_basic() -> TrainConfig:
 
     The decoder's rate is 1e-5, with the warm-up and the decay of the encoder's; it wants the weights of `san-pg`.
     """
-    return replace(baseline(), model=SanConfig(triplet_weight=0.0))
+    return replace(baseline(), model=SanConfig(constraint_weight=0.0))
 
 
 def san() -> TrainConfig:

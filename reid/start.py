@@ -50,20 +50,22 @@ def start(state: State, out: Path, *, resume: bool) -> tuple[Model, State, Mappi
         provenance = model.backbone.provenance
         _warn_of_random_weights(model, state, provenance)
     else:
-        provenance = start_from(model, state.class_names, Path(config.start))
+        provenance = start_from(model, state, Path(config.start))
     return model, replace(state, provenance=provenance), None
 
 
-def start_from(model: Model, class_names: tuple[str, ...], folder: Path) -> str:
-    """Give a network the weights of the run in `folder` that have the same names and shapes, and say so in words.
+def start_from(model: Model, state: State, folder: Path) -> str:
+    """Give the network of a run in `state` the weights of the run in `folder` that have the same names and shapes, and say so
+    in words.
 
-    What tells identities apart (`Model.identity_layers`) is taken over where the people, class_names (C,), are the same. Raises
+    What tells identities apart (`Model.identity_layers`) is taken over where the people are the same. Raises
     FileNotFoundError without a checkpoint, ValueError where the backbone's weights are not all there.
     """
     path = which_checkpoint(folder)
-    found, weights, _ = read_checkpoint(path)
+    found, theirs, _ = read_checkpoint(path)
+    weights = {ours: value for name, value in theirs.items() for ours in model.translate(name)}
     wanted = model.state_dict()
-    others = () if found.class_names == class_names else tuple(f"{name}." for name in model.identity_layers)
+    others = () if found.class_names == state.class_names else tuple(f"{name}." for name in model.identity_layers)
     fitting = {
         name: weights[name]
         for name, value in wanted.items()
@@ -72,8 +74,11 @@ def start_from(model: Model, class_names: tuple[str, ...], folder: Path) -> str:
     if missing := [name for name in wanted if name.startswith("backbone.") and name not in fitting]:
         raise ValueError(
             f"{path} has another backbone: it lacks {missing[0]}, or has it in another shape, and {len(missing) - 1} more. "
-            "Start from a run with the same model.backbone.name"
+            "Start from a run with the same model.backbone.name, of MGN only another MGN"
         )
+    drawn = [getattr(one.config.model, "reconstruct", None) for one in (found, state)]
+    if None not in drawn and drawn[0] != drawn[1]:
+        logger.warning("the decoder of %s has learned to draw %s, this run's draws %s", path, *drawn)
     model.load_state_dict(fitting, strict=False)
     new = sorted({name.partition(".")[0] for name in wanted.keys() - fitting.keys()})
     return f"weights of {path}" + (f" (new: {', '.join(new)})" if new else "")

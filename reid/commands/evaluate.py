@@ -1,7 +1,7 @@
 """`python -m reid evaluate RUN`, under `accelerate launch` to embed on several GPUs."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from reid.checkpoint import Which
 from reid.commands.score import format_scores
 from reid.config import Precision
 from reid.evaluate import embed_set, open_scored_set, places_to_score
+from reid.models.dsa import Dsa
 from reid.ranking import RankingConfig, Scores, rank
 from reid.rerank import rank_reranked
 from reid.setup import open_run
@@ -33,7 +34,7 @@ class Evaluate:
     multi_query: bool = False
     """Make one query of all images of an identity and camera, by the mean of their embeddings."""
     fused: bool = False
-    """Embed with both streams of DSA-reID, for which the pictures need iuv."""
+    """Embed with both streams of DSA-reID ("Two streams fused", Zhang et al. 2019, table 3), of pictures with iuv."""
     checkpoint: Which | None = None
     """By default the best, where there is one."""
     precision: Precision | None = None
@@ -45,8 +46,8 @@ class Evaluate:
         """Returns the exit code."""
         run, accelerator = open_run(self.folder, self.checkpoint, self.precision)
         config = run.config
-        if self.fused:
-            config = replace(config, evaluate=replace(config.evaluate, fused=True))
+        if self.fused and not (isinstance(run.model, Dsa) and run.model.labels):
+            raise ValueError(f"fused embeds with DSA-reID's two streams, {self.folder} has one: leave it out")
         places = self.data or places_to_score(config)
         if not places:
             raise ValueError(f"{self.folder} was scored on nothing: name a set with query and gallery, --data FOLDER")
@@ -55,7 +56,9 @@ class Evaluate:
         scored: dict[str, tuple[Scores, dict[str, Any]]] = {}
         for place in places:
             start = time.perf_counter()
-            found = embed_set(run.model, open_scored_set(place, config, accelerator), config, accelerator)
+            found = embed_set(
+                run.model, open_scored_set(place, config, accelerator, with_iuv=self.fused), config, accelerator
+            )
             scores = (rank_reranked if self.rerank else rank)(*found, ranking, device=accelerator.device)
             scored[place] = scores, {**scores.to_dict(), "seconds": time.perf_counter() - start}
         if accelerator.is_main_process:

@@ -15,10 +15,12 @@ ModelConfig = GlobalPoolConfig | PcbConfig | MgnConfig | SanConfig | DsaConfig
 def build_model(config: ModelConfig, num_classes: int, *, losses: LossConfig, pretrained: bool) -> Model:
     """The model that `config` describes, in training mode.
 
-    num_classes: identities to be told apart in training, which may be 0 for SAN without identity loss; pretrained: load the
+    num_classes: identities to be told apart in training, which may be 0 for a SAN that only reconstructs; pretrained: load the
     backbone's weights, which is not needed where all weights will come from a checkpoint.
     """
-    may_know_nobody = isinstance(config, SanConfig) and losses.identity_weight == 0
+    may_know_nobody = isinstance(config, SanConfig) and not (
+        losses.identity_weight or losses.triplet_weight or config.constraint_weight
+    )
     if num_classes < 1 and not may_know_nobody:
         raise ValueError(
             f"{type(config).__name__} learns from identities, got none: name a set of known people under data.real, "

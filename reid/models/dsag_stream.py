@@ -12,7 +12,7 @@ _TO_13, _TO_8 = tuple(SURFACE_TO_13.tolist()), tuple(PART_13_TO_8.tolist())
 
 
 class DsagStream(nn.Module):
-    """A branch for each of 24 surfaces, merged to 13 and 8 (front and back, left and right), then a head for each feature.
+    """A branch for each of 24 surfaces, merged to 13 and 8 (left and right, then front and back), then a head for each feature.
 
     conv3_x and conv4_x halve the size. Every convolution is followed by batch norm and ReLU, as in ResNet-18, after which
     it is built. Source: Zhang et al. 2019, sec. 3.2.1, table 1 and fig. 4.

@@ -34,6 +34,10 @@ class MgnConfig:
             raise ValueError(f"embedding_dim must be >= 1, got {self.embedding_dim}")
 
 
+SHARED = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3.0")
+"""Layers of a ResNet that all branches share, to conv4_1."""
+
+
 class MgnBackbone(nn.Module):
     """Images (B, 3, H, W) -> the maps of three branches, (B, num_channels, H / 16, W / 16) each.
 
@@ -43,8 +47,7 @@ class MgnBackbone(nn.Module):
     def __init__(self, resnet: Backbone):
         super().__init__()
         self.num_channels, self.provenance = resnet.num_channels, resnet.provenance
-        shared = (resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1, resnet.layer2, resnet.layer3[0])
-        self.stem = nn.Sequential(*shared)
+        self.stem = nn.Sequential(*map(resnet.get_submodule, SHARED))
         branch = nn.Sequential(resnet.layer3[1:], resnet.layer4)
         self.branches = nn.ModuleList(copy.deepcopy(branch) for _ in range(NUM_BRANCHES))
 
@@ -78,6 +81,17 @@ class Mgn(PartAware):
         self.embeddings = nn.ModuleList(embedding_layer(channels, dim) for _ in range(num_stripes))
         self.classifiers = nn.ModuleList(classifier(dim, num_classes) for _ in range(NUM_BRANCHES + num_stripes))
         self.part_head = None if config.part_head is None else PartHead(config.part_head, backbone.num_channels)
+
+    def translate(self, name: str) -> list[str]:
+        """A plain ResNet's weights go to the stem, or to every branch."""
+        place = name.removeprefix("backbone.")
+        for number, layer in enumerate(SHARED):
+            if place.startswith(f"{layer}."):
+                return [f"backbone.stem.{number}{place.removeprefix(layer)}"]
+        layer, _, rest = place.partition(".")
+        if layer not in ("layer3", "layer4"):
+            return [name]
+        return [f"backbone.branches.{i}.{int(layer == 'layer4')}.{rest}" for i in range(NUM_BRANCHES)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         maps = self.backbone(batch.images)

@@ -1,7 +1,7 @@
 """What a method is to the trainer: a model with `losses(batch)` and `embed(images)`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 from torch import Tensor, nn
@@ -56,6 +56,11 @@ class Model(nn.Module, ABC):
         """What training taught the network to draw of images (B, 3, H, W) normalised: name -> (B, h, w, 3) uint8, RGB. Empty
         of one that was taught no such thing."""
         return {}
+
+    def translate(self, name: str) -> Sequence[str]:
+        """What the weights called `name` in a run of another kind of model are called in this one: themselves, or, of layers
+        that it has several times, more."""
+        return [name]
 
     @property
     def num_kept(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reid.batch import MEAN, STD, Batch, on_device
 from reid.constraints import draw_triplets, triplet_constraint
+from reid.gather import gather
 from reid.losses import LossConfig
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.global_pool import GlobalPool, GlobalPoolConfig
@@ -31,18 +32,18 @@ class SanConfig:
     network was given."""
     reconstruction_weight: float = 1.0
     """Of the mean absolute difference between what is drawn and what it should be, colours in -1..1."""
-    triplet_weight: float = 1.0
-    """Of the triplet reID constraints (eq. 1), summed over `triplet_blocks`; 0 leaves them out: SAN-basic."""
-    triplet_blocks: tuple[int, ...] = (1, 2, 3)
+    constraint_weight: float = 1.0
+    """Of the triplet reID constraints (eq. 1), summed over `constraint_blocks`; 0 leaves them out: SAN-basic."""
+    constraint_blocks: tuple[int, ...] = (1, 2, 3)
     """Which of the decoder's features f_d1 to f_d4 are constrained (table 4)."""
-    triplet_margin: float = 0.3
+    constraint_margin: float = 0.3
     """Of the constraints, in units of squared distance."""
-    pooled: bool = False
+    pooled_constraints: bool = False
     """Whether the constraints compare the features' means over places, not place by place (table 4)."""
-    last_upsampling: Literal["bilinear", "shuffle"] = "bilinear"
-    """How the decoder's fourth block doubles the size (table 8, as printed and as its caption has it): after a shuffle two
-    channels are left, which are too few for three colours."""
-    skips: bool = False
+    last_upsampling: Literal["shuffle", "bilinear"] = "shuffle"
+    """How the decoder's fourth block doubles the size: shuffle, as in table 8, leaves two channels for three colours;
+    bilinear, as in the authors' code, leaves eight, and draws better."""
+    encoder_skips: bool = False
     """Whether the decoder is given the maps of layers 1 to 3 too, as in the authors' code and not in the paper."""
     decoder_rate_factor: float = 0.0125
     """Times `optimise.learning_rate`: that of the decoder, 1e-5 beside 8e-4 (appendix, sec. 5)."""
@@ -53,18 +54,24 @@ class SanConfig:
                 "a decoder must be taught: reconstruction_weight and decoder_rate_factor must be > 0, got "
                 f"{self.reconstruction_weight} and {self.decoder_rate_factor}; the preset baseline has none"
             )
-        if not (0 <= self.triplet_weight < math.inf and 0 <= self.triplet_margin < math.inf):
+        if not (0 <= self.constraint_weight < math.inf and 0 <= self.constraint_margin < math.inf):
             raise ValueError(
-                f"triplet_weight and triplet_margin must be >= 0, got {self.triplet_weight} and {self.triplet_margin}"
+                f"constraint_weight and constraint_margin must be >= 0, got {self.constraint_weight} and {self.constraint_margin}"
             )
-        blocks, all_blocks = self.triplet_blocks, range(1, NUM_BLOCKS + 1)
-        if len(set(blocks)) < len(blocks) or not set(blocks) <= set(all_blocks) or (self.triplet_weight and not blocks):
+        blocks, all_blocks = self.constraint_blocks, range(1, NUM_BLOCKS + 1)
+        if (
+            len(set(blocks)) < len(blocks)
+            or not set(blocks) <= set(all_blocks)
+            or (self.constraint_weight and not blocks)
+        ):
             raise ValueError(
-                f"triplet_blocks must be some of {', '.join(map(str, all_blocks))}, each once, got {blocks}; for no "
-                "constraints set triplet_weight 0"
+                f"constraint_blocks must be some of {', '.join(map(str, all_blocks))}, each once, got {blocks}; for no "
+                "constraints set constraint_weight 0"
             )
-        if self.skips and not self.backbone.name.startswith("resnet"):
-            raise ValueError(f"skips are taken from the layers of a ResNet, got {self.backbone.name}: set skips False")
+        if self.encoder_skips and not self.backbone.name.startswith("resnet"):
+            raise ValueError(
+                f"encoder_skips are taken from the layers of a ResNet, got {self.backbone.name}: set them False"
+            )
 
 
 class San(GlobalPool):
@@ -83,7 +90,7 @@ class San(GlobalPool):
         pooling = GlobalPoolConfig(backbone=config.backbone, pooling="average", embedding_dim=None)
         super().__init__(pooling, backbone, num_classes, losses=losses)
         self._config = config
-        skips = [backbone.num_channels // times for times in _SKIPS.values()] if config.skips else []
+        skips = [backbone.num_channels // times for times in _SKIPS.values()] if config.encoder_skips else []
         self.decoder = TextureDecoder(
             backbone.num_channels, skip_channels=skips, last_upsampling=config.last_upsampling
         )
@@ -114,7 +121,7 @@ class San(GlobalPool):
 
     def _encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Maps, and those that the decoder skips to. Raises ValueError for a size at which they do not fit its own."""
-        if not self._config.skips:
+        if not self._config.encoder_skips:
             return self.backbone(images), []
         if images.shape[2] % 16 or images.shape[3] % 16:
             raise ValueError(f"skips need images of multiples of 16 pixels, got {tuple(images.shape[2:])}")
@@ -135,11 +142,13 @@ class San(GlobalPool):
 
     def _constraints(self, features: tuple[Tensor, ...], identities: Tensor) -> dict[str, Tensor]:
         config = self._config
-        if not config.triplet_weight:
+        if not config.constraint_weight:
             return {}
-        triplets = draw_triplets(identities)
+        mine = [features[i - 1] for i in config.constraint_blocks]
+        *all_maps, everybody = gather(*mine, identities)
+        triplets = draw_triplets(identities, everybody)
         blocks = [
-            triplet_constraint(features[i - 1], triplets, config.triplet_margin, pooled=config.pooled)
-            for i in config.triplet_blocks
+            triplet_constraint(maps, others, triplets, config.constraint_margin, pooled=config.pooled_constraints)
+            for maps, others in zip(mine, all_maps, strict=True)
         ]
-        return {"decoder_triplet": config.triplet_weight * torch.stack(blocks).sum()}
+        return {"decoder_triplet": config.constraint_weight * torch.stack(blocks).sum()}

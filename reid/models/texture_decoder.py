@@ -19,15 +19,14 @@ _SHUFFLED = _UPSCALE**2
 class TextureDecoder(nn.Module):
     """Regresses a picture from maps. It knows nothing of identities.
 
-    A 1x1 convolution to 512 channels, four blocks of two residual blocks each that double the size, by a pixel shuffle that
-    leaves 128, 32 and 8 channels, and a 7x7 convolution to red, green and blue. The table prints no pixel shuffle in the
-    fourth block, though its caption has it everywhere. With one 2 channels are left, and of 2 channels no convolution makes
-    3 colours: whatever is smooth then lies on a surface in the space of colours. So the fourth block doubles its 8 channels
-    bilinearly, unless `last_upsampling` says otherwise.
+    A 1x1 convolution to 512 channels, four blocks of two residual blocks and a pixel shuffle each, which leave 128, 32, 8
+    and 2 channels, and a 7x7 convolution to red, green and blue. Where a picture is smooth, no convolution makes three
+    colours of two channels: they lie on a surface, and colours that the training is not rich in come out grey. So the
+    fourth block may double its 8 channels bilinearly instead, which the authors' code does in all.
 
     Convolutions are followed by batch norm and ReLU as in ResNet, the last one by tanh; the table says nothing of either.
-    On the 2048 channels of ResNet-50 that is 11,122,395 parameters (11,121,513 with four shuffles), 0.47 of the encoder's
-    23,508,032 and a third of both together; sec. 4.2 has "about 1/3" of the encoder's.
+    On the 2048 channels of ResNet-50 that is 11,121,513 parameters (11,122,395 with the bilinear block), 0.47 of the
+    encoder's 23,508,032 and a third of both together; sec. 4.2 has "about 1/3" of the encoder's.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class TextureDecoder(nn.Module):
         in_channels: int,
         *,
         skip_channels: Sequence[int] = (),
-        last_upsampling: Literal["bilinear", "shuffle"] = "bilinear",
+        last_upsampling: Literal["shuffle", "bilinear"] = "shuffle",
     ):
         """in_channels: of the maps. skip_channels: of maps from further up in the encoder that are added, after 1x1
         convolution, batch norm and ReLU, to what the first blocks are given, as in the authors' code and not in the paper;

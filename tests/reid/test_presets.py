@@ -56,7 +56,7 @@ DSA = BASELINE | {
 SMOOTHED = {"losses.smoothing.real": 0.0, "losses.smoothing.generated": 0.4, "losses.identity_weight": 1.0}
 SAN = {
     "model.type": "SanConfig", "model.backbone.name": "resnet50", "model.reconstruct": "texture",
-    "model.reconstruction_weight": 1.0, "model.pooled": False, "model.skips": False, "input.height": 256,
+    "model.reconstruction_weight": 1.0, "model.pooled_constraints": False, "model.encoder_skips": False, "input.height": 256,
     "input.width": 128,
 }  # fmt: skip
 """Jin et al. 2020, sec. 3.2."""
@@ -66,13 +66,13 @@ PUBLISHED = {
     "dsa-two-branches": DSA | {"model.guide": "none"},
     # Jin et al. 2020, sec. 3.2 and appendix, sec. 5
     "san-pg": SAN | {
-        "model.triplet_weight": 0.0, "model.decoder_rate_factor": 1.0, "losses.identity_weight": 0.0,
+        "model.constraint_weight": 0.0, "model.decoder_rate_factor": 1.0, "losses.identity_weight": 0.0,
         "losses.triplet_weight": 0.0, "optimise.optimiser": "adam", "optimise.learning_rate": 1e-4,
         "optimise.epochs": 80, "sampler.batch_size": 16, "augment.erase": 0.0, "augment.flip": 0.5,
     },
-    "san-basic": BASELINE | SAN | {"model.triplet_weight": 0.0, "model.decoder_rate_factor": 1e-5 / 8e-4},
+    "san-basic": BASELINE | SAN | {"model.constraint_weight": 0.0, "model.decoder_rate_factor": 1e-5 / 8e-4},
     "san": BASELINE | SAN | {
-        "model.triplet_weight": 1.0, "model.triplet_blocks": (1, 2, 3), "model.triplet_margin": 0.3,
+        "model.constraint_weight": 1.0, "model.constraint_blocks": (1, 2, 3), "model.constraint_margin": 0.3,
         "model.decoder_rate_factor": 1e-5 / 8e-4,
     },
     "gp-r50": GLOBAL_POOL | {"model.backbone.name": "resnet50"},
@@ -137,7 +137,7 @@ def test_san_differs_from_its_baseline_in_the_model_alone():
     for name in ("san-basic", "san"):
         changed = {line.partition(":")[0] for line in differences(baseline, PRESETS[name]())}
         assert {field.split(".")[0] for field in changed} == {"model"} and "model.backbone.name" not in changed
-    assert differences(PRESETS["san-basic"](), PRESETS["san"]()) == ["model.triplet_weight: 1.0, not 0.0"]
+    assert differences(PRESETS["san-basic"](), PRESETS["san"]()) == ["model.constraint_weight: 1.0, not 0.0"]
 
 
 BASELINES = PART_AWARE | {"san": "baseline", "san-basic": "baseline", "dsa": "dsa-two-branches"}

@@ -93,7 +93,7 @@ def test_a_decoder_works_on_any_map(channels: int, size: tuple[int, int]):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_skips_are_added_to_what_three_blocks_are_given(name: str):
-    model = build(backbone=BackboneConfig(name=name, weights="none"), skips=True).eval()
+    model = build(backbone=BackboneConfig(name=name, weights="none"), encoder_skips=True).eval()
     channels = [model.backbone.num_channels // times for times in (2, 4, 8)]
     assert [(skip[0].in_channels, skip[0].out_channels) for skip in model.decoder.skips] == [
         *zip(channels, (512, 128, 32), strict=True)
@@ -198,7 +198,12 @@ def shrink(length: int, to: int) -> Tensor:
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_losses_of_known_people(pooled: bool):
     """Those of GlobalPool, L1 to the texture shrunk to -1..1, and the sum of equation 1 over blocks, each weighted."""
-    options = {"reconstruction_weight": 2.0, "triplet_weight": 3.0, "triplet_blocks": (1, 3, 4), "pooled": pooled}
+    options = {
+        "reconstruction_weight": 2.0,
+        "constraint_weight": 3.0,
+        "constraint_blocks": (1, 3, 4),
+        "pooled_constraints": pooled,
+    }
     model, batch = build(**options).eval(), make_batch()
     torch.manual_seed(5)
     losses = model(batch)
@@ -225,17 +230,17 @@ def test_the_losses_of_known_people(pooled: bool):
 
 
 def test_gradients_reach_every_parameter():
-    for options in ({"skips": True}, {"reconstruct": "input", "triplet_weight": 0.0}):
+    for options in ({"encoder_skips": True}, {"reconstruct": "input", "constraint_weight": 0.0}):
         model = build(**options)
         losses = model(make_batch())
-        assert ("decoder_triplet" in losses) == ("triplet_weight" not in options)
+        assert ("decoder_triplet" in losses) == ("constraint_weight" not in options)
         sum(loss for loss in losses.values() if loss.requires_grad).backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None and parameter.grad.any(), name
 
 
 def test_constraints_teach_encoder_and_decoder_but_not_the_classifier():
-    model = build(triplet_blocks=(1, 2))
+    model = build(constraint_blocks=(1, 2))
     names = [name for name, _ in model.named_parameters()]
     loss = model(make_batch())["decoder_triplet"]
     gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
@@ -306,7 +311,7 @@ def test_what_is_drawn():
 
 def test_without_identities_it_is_the_network_of_pseudo_ground_truth():
     """And SAN takes over all of its weights."""
-    teacher = build(losses=NO_IDENTITIES, num_classes=0, triplet_weight=0.0)
+    teacher = build(losses=NO_IDENTITIES, num_classes=0, constraint_weight=0.0)
     assert teacher.classifier is None and teacher.identity_layers == ()
     for batch in (pairs(), make_batch()):
         losses = teacher(batch)
@@ -353,22 +358,22 @@ def test_a_bf16_step_in_channels_last():
     [
         ({"reconstruction_weight": 0.0}, "must be > 0, got 0.0 and 0.0125; the preset baseline"),
         ({"decoder_rate_factor": math.inf}, "must be > 0, got 1.0 and inf"),
-        ({"triplet_weight": -1.0}, "must be >= 0, got -1.0"),
-        ({"triplet_margin": math.nan}, "must be >= 0, got 1.0 and nan"),
-        ({"triplet_blocks": (0, 1)}, r"some of 1, 2, 3, 4, each once, got \(0, 1\)"),
-        ({"triplet_blocks": (2, 2)}, "each once"),
-        ({"triplet_blocks": ()}, "for no constraints set triplet_weight 0"),
-        ({"skips": True, "backbone": BackboneConfig(name="osnet")}, "layers of a ResNet, got osnet"),
+        ({"constraint_weight": -1.0}, "must be >= 0, got -1.0"),
+        ({"constraint_margin": math.nan}, "must be >= 0, got 1.0 and nan"),
+        ({"constraint_blocks": (0, 1)}, r"some of 1, 2, 3, 4, each once, got \(0, 1\)"),
+        ({"constraint_blocks": (2, 2)}, "each once"),
+        ({"constraint_blocks": ()}, "for no constraints set constraint_weight 0"),
+        ({"encoder_skips": True, "backbone": BackboneConfig(name="osnet")}, "layers of a ResNet, got osnet"),
     ],
 )
 def test_impossible_settings(options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         SanConfig(**options)
-    assert SanConfig(triplet_weight=0.0, triplet_blocks=()).triplet_blocks == ()
+    assert SanConfig(constraint_weight=0.0, constraint_blocks=()).constraint_blocks == ()
 
 
 def test_triplets_of_the_decoder_need_people_who_meet():
     """All shuffled, hardly anybody meets oneself in a batch."""
     config = PRESETS["san-pg"]()
     with pytest.raises(ValueError, match="the decoder's triplets need pictures that share an identity in a batch"):
-        replace(config, model=replace(config.model, triplet_weight=1.0))
+        replace(config, model=replace(config.model, constraint_weight=1.0))

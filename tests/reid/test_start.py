@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from torch import nn
 from reid.checkpoint import State, checkpoint_path, load_run, read_checkpoint, save_checkpoint
 from reid.dataset import DataConfig
 from reid.losses import LossConfig
+from reid.models.backbone import BackboneConfig
+from reid.models.build import ModelConfig, build_model
+from reid.models.dsa import DsaConfig
+from reid.models.global_pool import GlobalPoolConfig
+from reid.models.mgn import MgnConfig
+from reid.models.model import Model
+from reid.models.part_head import PartHeadConfig
+from reid.models.pcb import PcbConfig
+from reid.models.san import SanConfig
 from reid.optimise import OptimiseConfig
 from reid.start import start, start_from
 from reid.train import train
@@ -31,10 +41,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     AcceleratorState._reset_state(True)
 
 
+def state_of(people: tuple[str, ...] = PEOPLE, **changes: object) -> State:
+    return State(config=tiny_config("x", **changes), class_names=people, num_samples=9)
+
+
 def leave(folder: Path, model: nn.Module, which: str = "last", people: tuple[str, ...] = PEOPLE) -> Path:
     folder.mkdir(exist_ok=True)
-    state = State(config=tiny_config("x"), class_names=people, num_samples=9)
-    save_checkpoint(checkpoint_path(folder, which), model, state, {})
+    save_checkpoint(checkpoint_path(folder, which), model, state_of(people), {})
     return folder
 
 
@@ -49,7 +62,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 def test_all_weights_of_a_run_on_the_same_people(tmp_path: Path):
     theirs, ours = model(1), model(2)
-    words = start_from(ours, PEOPLE, leave(tmp_path / "a", theirs))
+    words = start_from(ours, state_of(), leave(tmp_path / "a", theirs))
     assert same(ours, theirs)
     assert words == f"weights of {tmp_path / 'a' / 'last.safetensors'}"
 
@@ -58,7 +71,7 @@ def test_all_weights_of_a_run_on_the_same_people(tmp_path: Path):
 def test_classifiers_of_other_people_are_not_taken(tmp_path: Path, people: tuple[str, ...]):
     """Even where there are as many: class 3 is somebody else."""
     theirs, ours, before = model(1), model(2, len(people)), model(2, len(people))
-    words = start_from(ours, people, leave(tmp_path / "a", theirs))
+    words = start_from(ours, state_of(people), leave(tmp_path / "a", theirs))
     assert same(ours.backbone, theirs.backbone) and same(ours.head, theirs.head)
     assert same(ours.classifier, before.classifier)
     assert words.endswith(" (new: classifier)")
@@ -68,7 +81,7 @@ def test_the_best_checkpoint_where_there_is_one(tmp_path: Path):
     folder = leave(tmp_path / "a", model(1))
     leave(folder, model(3), "best")
     ours = model(2)
-    start_from(ours, PEOPLE, folder)
+    start_from(ours, state_of(), folder)
     assert same(ours, model(3))
 
 
@@ -76,9 +89,9 @@ def test_another_backbone_is_refused(tmp_path: Path):
     theirs = model(1)
     theirs.backbone[0] = nn.Conv2d(3, 8, 3, stride=4)
     with pytest.raises(ValueError, match=r"last.safetensors has another backbone: it lacks backbone.0.weight"):
-        start_from(model(2), PEOPLE, leave(tmp_path / "a", theirs))
+        start_from(model(2), state_of(), leave(tmp_path / "a", theirs))
     with pytest.raises(FileNotFoundError, match="no checkpoint .*nowhere"):
-        start_from(model(2), PEOPLE, tmp_path / "nowhere")
+        start_from(model(2), state_of(), tmp_path / "nowhere")
 
 
 def test_a_run_starts_from_another_and_says_so(tmp_path: Path):
@@ -94,9 +107,8 @@ def test_a_run_starts_from_another_and_says_so(tmp_path: Path):
 def test_layers_that_should_have_learned_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog):
     """They crawl where they start at random; that is said, and not where they start from a run."""
     monkeypatch.setattr(TinyModel, "rate_factors", {"head": 0.0125})
-    state = State(config=tiny_config("x"), class_names=PEOPLE, num_samples=9)
     with caplog.at_level(logging.WARNING):
-        start(state, tmp_path / "run", resume=False)
+        start(state_of(), tmp_path / "run", resume=False)
     assert "head begins with random weights and learns at 0.0125 times the rate of other layers" in caplog.text
     caplog.clear()
     folder = leave(tmp_path / "a", model(1))
@@ -176,3 +188,55 @@ def test_a_batch_of_pairs_leaves_classifiers_alone(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(TinyModel, "losses", in_the_graph)
     train(tiny_config(place, data=DataConfig(real=(place,), pairs=(pairs,), num_workers=1)), tmp_path / "run")
     assert set(moved) == {(True, True), (False, False)}
+
+
+SMALL = BackboneConfig(name="resnet18", weights="none")
+
+
+def network(config: ModelConfig, seed: int) -> Model:
+    torch.manual_seed(seed)
+    nobody = isinstance(config, SanConfig) and not config.constraint_weight
+    losses = LossConfig(identity_weight=0, triplet_weight=0) if nobody else LossConfig()
+    return build_model(config, 0 if nobody else 4, losses=losses, pretrained=False)
+
+
+@pytest.fixture(scope="module")
+def texture_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
+    """A SAN-PG."""
+    model = network(SanConfig(backbone=SMALL, constraint_weight=0.0), 1)
+    return leave(tmp_path_factory.mktemp("pg") / "run", model, people=()), model
+
+
+@pytest.mark.parametrize(
+    ("config", "new"),
+    [
+        (GlobalPoolConfig(backbone=SMALL), "classifier, embedding"),
+        (SanConfig(backbone=SMALL), "classifier"),
+        (DsaConfig(backbone=SMALL), "classifiers, dsag_stream, fused_classifiers, heads"),
+        (PcbConfig(backbone=SMALL, part_head=PartHeadConfig()), "classifiers, embeddings, part_head"),
+        (MgnConfig(backbone=SMALL), "classifiers, embeddings, reductions"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_model_starts_from_the_encoder_of_another(texture_run: tuple[Path, Model], config: ModelConfig, new: str):
+    folder, theirs = texture_run
+    ours = network(config, 2)
+    assert start_from(ours, state_of(), folder) == f"weights of {folder / 'last.safetensors'} (new: {new})"
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        found, wanted = ours.eval().backbone(images), theirs.eval().backbone(images)
+        if isinstance(config, DsaConfig):  # conv5_x is not its backbone's
+            wanted = nn.Sequential(*list(theirs.backbone)[:-1])(images)
+    for maps in found if isinstance(found, list) else [found]:
+        torch.testing.assert_close(maps, wanted)
+
+
+def test_a_decoder_that_has_learned_to_draw_something_else(texture_run: tuple[Path, Model], tmp_path: Path, caplog):
+    config = SanConfig(backbone=SMALL, constraint_weight=0.0)
+    theirs = State(config=tiny_config("x", model=config), class_names=(), num_samples=9)
+    (tmp_path / "pg").mkdir()
+    save_checkpoint(checkpoint_path(tmp_path / "pg", "last"), texture_run[1], theirs, {})
+    ours = replace(config, reconstruct="input")
+    with caplog.at_level(logging.WARNING):
+        start_from(network(ours, 2), state_of((), model=ours), tmp_path / "pg")
+    assert "has learned to draw texture, this run's draws input" in caplog.text
