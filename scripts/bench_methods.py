@@ -31,7 +31,9 @@ COMPARED: Mapping[str, tuple[str, float]] = {
 NUM_PART_IMAGES = 256
 
 
-def methods(*, rounds: int, steps: int, device: str, batch_size: int | None, backbone: str) -> list[Figure]:
+def methods(
+    *, rounds: int, steps: int, device: str, batch_size: int | None, backbone: str, is_compiled: bool
+) -> list[Figure]:
     """Time of a training step over that of its baseline, batches and all; and of part images alone.
 
     batch_size: of all presets, with four pictures of each person where they have any number; None: their own.
@@ -42,9 +44,13 @@ def methods(*, rounds: int, steps: int, device: str, batch_size: int | None, bac
         for baseline in dict.fromkeys(baseline for baseline, _ in COMPARED.values()):
             presets = [baseline, *(name for name, (beside, _) in COMPARED.items() if beside == baseline)]
             runs = {
-                name: open_preset(name, data, Path(folder) / name, batch_size=batch_size, backbone=backbone)
+                name: open_preset(
+                    name, data, Path(folder) / name, batch_size=batch_size, backbone=backbone, is_compiled=is_compiled
+                )
                 for name in presets
             }
+            if (found := runs[baseline].accelerator.device.type) != device:
+                raise ValueError(f"asked for {device}, training takes place on {found}")
             figures += compare(runs, baseline, rounds=rounds, steps=steps, device=device)
     return figures
 
@@ -57,7 +63,7 @@ def render(folder: Path) -> str:
     return str(folder)
 
 
-def open_preset(name: str, data: str, out: Path, *, batch_size: int | None, backbone: str) -> Setup:
+def open_preset(name: str, data: str, out: Path, *, batch_size: int | None, backbone: str, is_compiled: bool) -> Setup:
     """A run of a preset from random weights."""
     preset = PRESETS[name]()
     model = replace(preset.model, backbone=replace(preset.model.backbone, name=backbone, weights="none"))
@@ -66,7 +72,12 @@ def open_preset(name: str, data: str, out: Path, *, batch_size: int | None, back
         per = None if sampler.images_per_identity is None else 4
         sampler = replace(sampler, batch_size=batch_size, images_per_identity=per)
     config = replace(
-        preset, model=model, sampler=sampler, data=DataConfig(rendered=(data,)), evaluate=EvaluateConfig(every=0)
+        preset,
+        model=model,
+        sampler=sampler,
+        data=DataConfig(rendered=(data,)),
+        evaluate=EvaluateConfig(every=0),
+        compile=is_compiled,
     )
     return set_up(config, out, resume=False, pairs=None)
 

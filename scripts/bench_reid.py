@@ -95,6 +95,7 @@ class Bench:
                     device=self.device,
                     batch_size=8 if self.small else self.batch_size,
                     backbone="resnet18" if self.small else "resnet50",
+                    is_compiled=self.compile,
                 )
 
     def _report(self, before: dict[str, Any], figures: list[Figure]) -> None:

@@ -15,16 +15,27 @@ class Row:
     """The row that it differs from in nothing but the method; None of a baseline."""
     pairs: tuple[int, int] | None = None
     """Batches of known people to batches of rendered pairs; None for no pairs."""
+    draws: str = "texture"
+    """What the network that it starts from has learned to draw (`model.reconstruct`)."""
     source: str = ""
     """Where the comparison was published."""
 
 
-def _san(preset: str, *options: str, pairs: tuple[int, int] | None = None, source: str = "SAN, table 1") -> Row:
-    return Row(preset=preset, options=options, beside="baseline", pairs=pairs, source=source)
+def _san(
+    preset: str,
+    *options: str,
+    beside: str = "baseline",
+    pairs: tuple[int, int] | None = None,
+    draws: str = "texture",
+    source: str = "SAN, table 1",
+) -> Row:
+    if draws != "texture":
+        options = (*options, "--model.reconstruct", draws)
+    return Row(preset=preset, options=options, beside=beside, pairs=pairs, draws=draws, source=source)
 
 
-def _dsa(*options: str, source: str = "DSA-reID, table 3") -> Row:
-    return Row(preset="dsa", options=options, beside="dsa-two-branches", source=source)
+def _dsa(*options: str, beside: str = "dsa-two-branches", source: str = "DSA-reID, table 3") -> Row:
+    return Row(preset="dsa", options=options, beside=beside, source=source)
 
 
 def _parts(baseline: str, *options: str, source: str = "Part awareness, fig. 6") -> Row:
@@ -32,6 +43,7 @@ def _parts(baseline: str, *options: str, source: str = "Part awareness, fig. 6")
     return Row(preset=preset, options=options, beside=baseline, source=source)
 
 
+_GLOBAL, _LOCAL = ("--model.branches", "global"), ("--model.branches", "local")
 _KEPT = "--augment.no-mirror-texture"
 _GRANULARITY = "--model.part-head.granularity"
 _STRUCTURE = "--model.part-head.structure"
@@ -42,18 +54,21 @@ ROWS: Mapping[str, Row] = {
     "san-tr": _san("san"),
     "san-pairs": _san("san-basic", pairs=(1, 1)),
     "san": _san("san", pairs=(1, 1)),
-    "san-basic-kept-texture": _san("san-basic", _KEPT, source="flipped pictures keep their texture"),
-    "san-input": _san("san-basic", "--model.reconstruct", "input", source="SAN, table 2"),
-    "san-aligned": _san("san-basic", "--model.reconstruct", "aligned", source="SAN, table 2"),
+    "san-basic-kept-texture": _san(
+        "san-basic", _KEPT, beside="san-basic", source="flipped pictures keep their texture, as in SAN"
+    ),
+    "san-input": _san("san-basic", draws="input", source="SAN, table 2"),
+    "san-aligned": _san("san-basic", draws="aligned", source="SAN, table 2"),
     **{
         f"san-pairs-{a}-{b}": _san("san-basic", pairs=(a, b), source="SAN, table 5")
         for a, b in ((3, 1), (2, 1), (1, 2), (1, 3))
     },
-    "texture": _san("baseline", "--input.picture", "texture", source="SAN, table 6"),
     "dsa-two-branches": Row(preset="dsa-two-branches"),
     "dsa": _dsa(),
-    "dsa-global": _dsa("--model.branches", "global"),
-    "dsa-local": _dsa("--model.branches", "local"),
+    "dsa-one-branch-global": Row(preset="dsa-two-branches", options=_GLOBAL),
+    "dsa-global": _dsa(*_GLOBAL, beside="dsa-one-branch-global"),
+    "dsa-one-branch-local": Row(preset="dsa-two-branches", options=_LOCAL),
+    "dsa-local": _dsa(*_LOCAL, beside="dsa-one-branch-local"),
     "csa": _dsa("--model.guide", "cropped", source="DSA-reID, table 4"),
     "dsa-concatenate": _dsa("--model.fusion", "concatenate", source="DSA-reID, table 5"),
     "gp-r50": Row(preset="gp-r50"),
@@ -74,5 +89,8 @@ ROWS: Mapping[str, Row] = {
     },
 }
 """Name -> row."""
-SMALL = ("baseline", "san-basic", "san", "dsa-two-branches", "dsa", "gp-r50", "gp-ps")
+SMALL = (
+    *("baseline", "san-basic", "san-basic-kept-texture", "san-tr", "san-pairs", "san"),
+    *("dsa-two-branches", "dsa", "gp-r50", "gp-ps"),
+)
 """Rows that a CPU has done in an hour."""

@@ -4,8 +4,9 @@
     python scripts/experiment_semantics.py --out out/semantics --size full    # a GPU, every row at the papers' settings
 
 Train and test are sets of different seeds: other people, outfits, cameras and backgrounds, other times of day; training has few
-pictures of each person. All rows begin with one encoder, that was taught to regress the textures of rendered pairs (SAN-PG), in
-place of ImageNet's; rows differ from the row beside them in the method alone. The same command goes on where it stopped.
+pictures of each person. Rows differ from the row beside them in the method alone. On a CPU all begin with one encoder, that was
+taught to regress the textures of rendered pairs (SAN-PG), in place of ImageNet's; at full size SAN alone does, as published. The
+same command goes on where it stopped.
 """
 
 import os
@@ -41,11 +42,21 @@ class Size:
     """Options of all runs, the first too."""
     rest: tuple[str, ...]
     """Options of all runs but the first."""
+    pooled: tuple[str, ...]
+    """More options of rows whose embedding is a pooled map, without layer or neck."""
+    starts_all: bool
+    """Whether all rows begin with SAN-PG's encoder, or SAN's alone."""
 
 
-def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, tuple[str, ...]]:
-    """Options of ResNet-18 on small pictures: one schedule for all rows."""
+POOLED = ("baseline", "san-basic", "san", "dsa-two-branches", "dsa")
+"""Presets whose embedding is a pooled map."""
+
+
+def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, Any]:
+    """Options of ResNet-18 on small pictures: one schedule for all rows, so short that pooled maps need necks."""
     return {
+        "pooled": ("--model.neck", "--evaluate.metric", "cosine"),
+        "starts_all": True,
         "first": (
             *("--optimise.epochs", str(epochs), "--optimise.learning-rate", "5e-4", "--optimise.decay", "cosine"),
             *("--augment.rotate", "0"),
@@ -64,8 +75,17 @@ def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, tuple
 
 SIZES = {
     "tiny": Size(num_train=12, num_test=4, num_pairs=64, **_cpu(64, 32, epochs=1, every=1)),
-    "small": Size(num_train=100, num_test=60, num_pairs=800, **_cpu(128, 64, epochs=12, every=4)),
-    "full": Size(num_train=700, num_test=700, num_pairs=9290, first=(), every=(), rest=("--evaluate.every", "20")),
+    "small": Size(num_train=100, num_test=60, num_pairs=800, **_cpu(128, 64, epochs=12, every=6)),
+    "full": Size(
+        num_train=700,
+        num_test=700,
+        num_pairs=9290,
+        first=(),
+        every=(),
+        rest=("--evaluate.every", "20"),
+        pooled=(),
+        starts_all=False,
+    ),
 }
 
 
@@ -89,6 +109,11 @@ class Experiment:
     def __post_init__(self) -> None:
         if unknown := set(self.rows or ()) - ROWS.keys():
             raise ValueError(f"rows must be of {', '.join(ROWS)}; got {', '.join(sorted(unknown))}")
+        tall = [name for name in self.names if ROWS[name].preset.startswith(("pcb", "mgn"))]
+        if tall and self.size != "full":
+            raise ValueError(
+                f"pictures of PCB and MGN are cut into stripes, for which they need --size full: {tall[0]}"
+            )
         if self.seeds < 1 or self.jobs < 1:
             raise ValueError(f"needs seeds and jobs >= 1, got {self.seeds} and {self.jobs}")
 
@@ -103,8 +128,9 @@ class Experiment:
         """Returns the exit code."""
         size = SIZES[self.size]
         self._render(size)
-        pairs = ("--data.pairs", self.out / "pairs")
-        self._train("start", "san-pg", *pairs, *size.first, *size.every)
+        for draws in dict.fromkeys(ROWS[name].draws for name in self.names):
+            pairs = ("--data.pairs", self.out / "pairs", "--model.reconstruct", draws)
+            self._train(f"start-{draws}", "san-pg", *pairs, *size.first, *size.every)
         waiting = [(name, seed) for seed in range(self.seeds) for name in self.names]
         with ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(lambda one: self._train_row(size, *one), waiting))
@@ -130,8 +156,11 @@ class Experiment:
         data = ["--data.rendered", self.out / "train", "--evaluate.sets", self.out / "test"]
         if row.pairs is not None:
             data += ["--data.pairs", self.out / "pairs", "--data.pairs-ratio", *row.pairs]
-        start = ("--start", self.out / "start", "--seed", seed)
-        self._train(f"{name}-{seed}", row.preset, *data, *start, *size.every, *size.rest, *row.options)
+        if size.starts_all or row.preset.startswith("san"):
+            data += ["--start", self.out / f"start-{row.draws}"]
+        if row.preset in POOLED:
+            data += size.pooled
+        self._train(f"{name}-{seed}", row.preset, *data, "--seed", seed, *size.every, *size.rest, *row.options)
 
     def _train(self, name: str, preset: str, *options: Any) -> None:
         """Go on with a run to its end; one that is finished is left as it is."""
@@ -175,7 +204,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     for result in results:
         gain, wins = "-", "-"
         if result["beside"] is not None:
-            # A seed draws the same batches for both.
+            # A seed draws the same batches of people for both, and without pairs the same augmentation.
             gains = [a - b for a, b in zip(result["mean_ap"], by_name[result["beside"]]["mean_ap"], strict=True)]
             gain, wins = (
                 f"{spread(gains, sign='+')} over {result['beside']}",

@@ -16,15 +16,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "scripts"))
 
 from experiment_rows import ROWS, SMALL  # noqa: E402
-from experiment_semantics import SIZES, table  # noqa: E402
+from experiment_semantics import POOLED, SIZES, Experiment, table  # noqa: E402
 
-METHODS = ("model.", "augment.mirror_texture", "input.picture")
+METHODS = ("model.", "augment.mirror_texture")
 """What a row may change of its baseline, besides the pairs."""
 
 
 def config_of(name: str, size: str) -> TrainConfig:
     row, sizes = ROWS[name], SIZES[size]
-    arguments = [row.preset, "--out", "x", "--data.rendered", "y", *sizes.every, *sizes.rest, *row.options]
+    pooled = sizes.pooled if row.preset in POOLED else ()
+    arguments = [row.preset, "--out", "x", "--data.rendered", "y", *pooled, *sizes.every, *sizes.rest, *row.options]
     config = (tyro.conf.AvoidSubcommands,)
     return tyro.cli(Train, args=arguments, default=Train.default(arguments), config=config).config
 
@@ -39,6 +40,11 @@ def test_a_row_differs_from_the_one_beside_it_in_the_method_alone(name: str, siz
     assert changed or row.pairs
     assert [field for field in changed if not field.startswith(METHODS)] == []
     assert "model.backbone.name" not in changed
+
+
+def test_stripes_need_tall_pictures(tmp_path: Path):
+    with pytest.raises(ValueError, match="cut into stripes, for which they need --size full: pcb"):
+        Experiment(out=tmp_path, rows=("pcb-ps",))
 
 
 def test_no_two_rows_are_the_same():
@@ -87,6 +93,6 @@ def test_the_experiment_trains_every_row_and_goes_on(tmp_path: Path):
     assert [result["row"] for result in results] == [name for name in ROWS if name in SMALL]
     assert all(0 < result["mean_ap"][0] <= 1 for result in results)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("last.safetensors")}
-    assert len(before) == 1 + len(SMALL)
+    assert len(before) == 1 + len(SMALL)  # and the one that all start from
     assert run(tmp_path / "out", *SMALL) == results
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -13,7 +13,7 @@ from reid.batch import Batch
 from reid.losses import LossConfig, identity_losses, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.dsag_stream import DsagStream
-from reid.models.heads import classifier, linear
+from reid.models.heads import classifier, linear, neck
 from reid.models.model import Model
 from reid.models.residual import residual_stage
 from reid.part_images import cropped_part_images, dense_part_images
@@ -43,6 +43,8 @@ class DsaConfig:
     """Of the two streams' features: their sum, or a fully connected layer on both (table 5)."""
     part_size: int = 32
     """Height and width of a surface's picture, a multiple of 4."""
+    neck: bool = False
+    """Batch norm of the features that are classified and compared, as of GlobalPool: not in the paper."""
     fused_identity_weight: float = 1.0
     """Of the identity loss of the fused features; `losses.identity_weight` is that of the first stream's own."""
 
@@ -65,7 +67,7 @@ class Dsa(Model):
     f_L,i; identity and triplet of z_G and z_L, which are both streams' features in one, z_L all eight parts of it.
     """
 
-    training_only = ("classifiers", "fused_classifiers", "fusions", "dsag_stream")
+    training_only = ("classifiers", "fused_classifiers", "fused_necks", "fusions", "dsag_stream")
     identity_layers = ("classifiers", "fused_classifiers")
 
     def __init__(self, config: DsaConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
@@ -93,15 +95,25 @@ class Dsa(Model):
                 for name, count in self._num_features.items()
             }
         )
+        if config.neck and not (losses.identity_weight and config.fused_identity_weight):
+            raise ValueError(
+                "necks learn from the identity losses alone: losses.identity-weight and model.fused-identity-weight must be "
+                f"> 0, got {losses.identity_weight} and {config.fused_identity_weight}"
+            )
         # What has no loss is not there: several processes do not allow parameters without gradients.
         is_guided, is_classified = config.guide != "none", losses.identity_weight > 0
         widths = [dim // count for count in self._num_features.values() for _ in range(count)]
         self.classifiers = nn.ModuleList(
-            classifier(width, num_classes, num_layers=2) for width in widths if is_classified
+            classifier(width, num_classes, bias=not config.neck, num_layers=2) for width in widths if is_classified
         )
         self.fused_classifiers = nn.ModuleList(
-            classifier(dim, num_classes, num_layers=2) for _ in self.heads if config.fused_identity_weight > 0
+            classifier(dim, num_classes, bias=not config.neck, num_layers=2)
+            for _ in self.heads
+            if config.fused_identity_weight > 0
         )
+        # Channel by channel, so one neck is that of all features of a branch.
+        self.necks = nn.ModuleDict({name: neck(dim) for name in self.heads if config.neck})
+        self.fused_necks = nn.ModuleDict({name: neck(dim) for name in self.heads if config.neck})
         concatenates = is_guided and config.fusion == "concatenate"
         self.fusions = nn.ModuleDict({name: linear(2 * dim, dim) for name in self.heads if concatenates})
         width = self.backbone.num_channels // NUM_PARTS
@@ -113,11 +125,13 @@ class Dsa(Model):
         if self.dsag_stream is not None:
             fused, seen = self._fuse(features, batch.images, batch.labels["iuv"])
             watched["unseen"] = 1 - seen.float().mean()
-        alone = [each for name, count in self._num_features.items() for each in features[name].chunk(count, dim=1)]
+        own = _through(self.necks, features)
+        alone = [each for name, count in self._num_features.items() for each in own[name].chunk(count, dim=1)]
         logits = [classify(alone[i]) for i, classify in enumerate(self.classifiers)]
         found = reid_losses(batch, self._losses, logits=logits, embeddings=list(fused.values()), heads="sum")
         if self.fused_classifiers:
-            logits = [classify(each) for classify, each in zip(self.fused_classifiers, fused.values(), strict=True)]
+            compared = _through(self.fused_necks, fused).values()
+            logits = [classify(each) for classify, each in zip(self.fused_classifiers, compared, strict=True)]
             loss = identity_losses(logits, batch, self._losses).sum()
             found["fused_identity"] = self._config.fused_identity_weight * loss
         return found | watched
@@ -127,7 +141,7 @@ class Dsa(Model):
         return next(iter(self.heads.values()))(self.backbone(images))
 
     def embed(self, images: Tensor) -> Tensor:
-        return torch.cat(list(self._features(images).values()), dim=1)
+        return torch.cat(list(_through(self.necks, self._features(images)).values()), dim=1)
 
     def embed_fused(self, images: Tensor, iuv: Tensor) -> Tensor:
         """images (B, 3, H, W) normalised, iuv (B, H, W, 3) uint8 -> (B, D), z_G and z_L: "Two streams fused" of table 3.
@@ -136,7 +150,8 @@ class Dsa(Model):
         """
         if self.dsag_stream is None:
             raise ValueError("fused embeddings need the second stream, which this network has not, or has no more")
-        return torch.cat(list(self._fuse(self._features(images), images, iuv)[0].values()), dim=1)
+        fused, _ = self._fuse(self._features(images), images, iuv)
+        return torch.cat(list(_through(self.fused_necks, fused).values()), dim=1)
 
     def embedding_parts(self) -> dict[str, int]:
         """The whole, and the parts that 24 surfaces become (fig. 4)."""
@@ -159,6 +174,10 @@ class Dsa(Model):
             return {name: feature + guides[name] for name, feature in features.items()}, seen
         both = {name: torch.cat([feature, guides[name]], dim=1) for name, feature in features.items()}
         return {name: fuse(both[name]) for name, fuse in self.fusions.items()}, seen
+
+
+def _through(necks: nn.ModuleDict, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: necks[name](feature) if name in necks else feature for name, feature in features.items()}
 
 
 def _to_conv4(resnet: Backbone) -> Backbone:

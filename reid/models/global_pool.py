@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
-from reid.models.heads import classifier, embedding_layer, pool_stripes
+from reid.models.heads import classifier, embedding_layer, neck, pool_stripes
 from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 
@@ -51,9 +51,7 @@ class GlobalPool(PartAware):
         self._average, self._losses = config.pooling == "average", losses
         dim = config.embedding_dim or backbone.num_channels
         self.embedding = embedding_layer(backbone.num_channels, dim) if config.embedding_dim else nn.Identity()
-        self.neck = nn.BatchNorm1d(dim) if config.neck else nn.Identity()
-        if config.neck:
-            self.neck.bias.requires_grad_(False)  # as in the paper: the classifier has no bias either
+        self.neck = neck(dim) if config.neck else nn.Identity()
         # A classifier without loss would have no gradients, which several processes do not allow.
         self.classifier = (
             classifier(dim, num_classes, bias=not config.neck, num_layers=config.classifier_layers)

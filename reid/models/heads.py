@@ -34,6 +34,13 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
     return layer
 
 
+def neck(num_features: int) -> nn.BatchNorm1d:
+    """Between the feature in the triplet loss and the one to classify and compare; it does not shift (Luo et al. 2019)."""
+    layer = nn.BatchNorm1d(num_features)
+    layer.bias.requires_grad_(False)
+    return layer
+
+
 def classifier(in_features: int, num_classes: int, *, bias: bool = True, num_layers: Literal[1, 2] = 1) -> nn.Module:
     """Logits of identities, nearly equal at first: weights N(0, 0.001). The first of two layers is as wide as the feature."""
     layer = nn.Linear(in_features, num_classes, bias=bias)

@@ -27,6 +27,8 @@ class SanConfig:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """The SA-Enc."""
+    neck: bool = False
+    """As of GlobalPool: of no paper here, but it learns from fewer pictures."""
     reconstruct: Literal["texture", "aligned", "input"] = "texture"
     """What the decoder draws (table 2): the texture of the body, the person in a fixed pose, or the picture that the
     network was given."""
@@ -87,7 +89,7 @@ class San(GlobalPool):
 
     def __init__(self, config: SanConfig, backbone: Backbone, num_classes: int, *, losses: LossConfig):
         """num_classes: C, of the identities to be told apart in training; may be 0 without identity loss."""
-        pooling = GlobalPoolConfig(backbone=config.backbone, pooling="average", embedding_dim=None)
+        pooling = GlobalPoolConfig(backbone=config.backbone, pooling="average", embedding_dim=None, neck=config.neck)
         super().__init__(pooling, backbone, num_classes, losses=losses)
         self._config = config
         skips = [backbone.num_channels // times for times in _SKIPS.values()] if config.encoder_skips else []

@@ -394,3 +394,22 @@ def test_what_has_no_loss_is_not_there():
 def test_configurations_that_make_no_sense(changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
         DsaConfig(**changes)
+
+
+def test_necks_stand_before_what_is_classified_and_compared_and_after_the_triplets():
+    """Each feature is normalised by channel, whichever part it is of."""
+    model, batch = build(small(neck=True)), make_batch()
+    assert not any(neck.bias.requires_grad for neck in (*model.necks.values(), *model.fused_necks.values()))
+    features = model._features(batch.images)
+    normal = {name: functional.batch_norm(each, None, None, training=True) for name, each in features.items()}
+    torch.testing.assert_close(model.embed(batch.images), torch.cat(list(normal.values()), 1))
+    plain = build(small()).losses(batch)
+    found = model.losses(batch)
+    torch.testing.assert_close(found["triplet"], plain["triplet"])  # the same weights but for necks and biases
+    assert found["identity"] != plain["identity"] and found["fused_identity"] != plain["fused_identity"]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (gradient,) = torch.autograd.grad(
+                sum(found[n] for n in ("identity", "triplet", "fused_identity")), parameter, retain_graph=True
+            )
+            assert gradient.isfinite().all(), name

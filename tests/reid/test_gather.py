@@ -4,16 +4,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from torch import nn
 
 from reid.batch import Batch
+from reid.constraints import draw_triplets, triplet_constraint
 from reid.gather import gather
 from reid.losses import LossConfig, PerOrigin, reid_losses
 
 ROOT = Path(__file__).parents[2]
+
+
+KEYS = "abcdefghijklmnop"
+IDENTITIES = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1, 1, 0, 5, 4, 3, 2, 1, 0])
 
 
 class TwoFeatures(nn.Module):
@@ -23,6 +29,7 @@ class TwoFeatures(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.hidden, self.other, self.classifier = nn.Linear(12, 9), nn.Linear(12, 4), nn.Linear(9, 6)
+        self.maps = nn.Conv2d(3, 5, 1)
         for parameter in self.parameters():
             parameter.data.normal_(generator=generator)
 
@@ -31,7 +38,20 @@ class TwoFeatures(nn.Module):
         embedding = torch.tanh(self.hidden(flat))
         margin = PerOrigin(real=1.0, rendered=1.5, generated=0.5)
         config = LossConfig(triplet_weight=1.5, margin=margin)
-        return reid_losses(batch, config, logits=[self.classifier(embedding)], embeddings=[embedding, self.other(flat)])
+        losses = reid_losses(
+            batch, config, logits=[self.classifier(embedding)], embeddings=[embedding, self.other(flat)]
+        )
+        return losses | {"constraint": self.constraint(batch)}
+
+    def constraint(self, batch: Batch) -> torch.Tensor:
+        """With lots that are the same for an image, whichever process draws them."""
+        maps = self.maps(batch.images)
+        all_maps, everybody = gather(maps, batch.identities)
+        first = KEYS.index(batch.keys[0])
+        lots = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))[first : first + len(maps)]
+        with mock.patch.object(torch, "rand", lambda *shape, device: lots):
+            triplets = draw_triplets(batch.identities, everybody)
+        return triplet_constraint(maps, all_maps, triplets, 8.0)
 
 
 def part_of_batch(first: int, last: int) -> Batch:
@@ -40,11 +60,11 @@ def part_of_batch(first: int, last: int) -> Batch:
     chosen = slice(first, last)
     return Batch(
         images=torch.randn(16, 3, 2, 2, generator=generator)[chosen],
-        identities=torch.randint(6, (16,), generator=generator)[chosen],
+        identities=IDENTITIES[chosen],
         origins=torch.randint(3, (16,), generator=generator)[chosen],
         camera_ids=torch.zeros(16, dtype=torch.int64)[chosen],
         flipped=torch.zeros(16, dtype=torch.bool)[chosen],
-        keys=tuple("abcdefghijklmnop"[chosen]),
+        keys=tuple(KEYS[chosen]),
     )
 
 
@@ -82,9 +102,9 @@ def in_two_processes(out: Path, sizes: tuple[int, int]) -> list[dict]:
 def test_two_processes_with_half_the_batch_learn_what_one_learns(tmp_path: Path):
     whole = learn(TwoFeatures(), part_of_batch(0, 16))
     halves = in_two_processes(tmp_path, (8, 8))
-    assert whole["triplet"] > 0.1
+    assert whole["triplet"] > 0.1 and whole["constraint"] > 0.1
     for name, expected in whole.items():
-        if name == "identity":  # a mean over samples: each process has that of its own
+        if name in ("identity", "constraint"):  # means over samples: each process has that of its own
             torch.testing.assert_close((halves[0][name] + halves[1][name]) / 2, expected, rtol=1e-5, atol=1e-5)
         else:
             for half in halves:

@@ -33,6 +33,8 @@ METHODS = {
     "part head": GlobalPoolConfig(backbone=SMALL, part_head=PartHeadConfig()),
     "san": SanConfig(backbone=SMALL),
     "dsa": DsaConfig(backbone=SMALL, part_size=8),
+    "dsa, neck": DsaConfig(backbone=SMALL, part_size=8, neck=True),
+    "san, neck": SanConfig(backbone=SMALL, neck=True),
 }
 """With more than identity classifiers that training alone needs."""
 

@@ -1,7 +1,6 @@
 """Every preset from rendered shards to scores by the real command lines, at a quarter of its size."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,8 +15,11 @@ from reid.cli import cli
 from reid.config import TrainConfig
 from reid.fit import ADDED_BY
 from reid.journal import read_metrics
+from reid.losses import SPREAD
 from reid.models.build import ModelConfig, build_model
+from reid.models.dsa import DsaConfig
 from reid.models.model import Model
+from reid.models.san import SanConfig
 from reid.presets import PRESETS
 from shards.errors import ShardError
 from synth import commands as synth
@@ -93,6 +95,19 @@ def network(config: TrainConfig) -> Model:
     return build_model(config.model, 4, losses=config.losses, pretrained=False)
 
 
+def names_of_losses(config: TrainConfig) -> set[str]:
+    """What a step on known people is told of."""
+    losses, model = config.losses, config.model
+    names = {"identity"} if losses.identity_weight else set()
+    names |= {"triplet", SPREAD} if losses.triplet_weight else set()
+    match model:
+        case SanConfig():
+            return names | {"reconstruction"} | ({"decoder_triplet"} if model.constraint_weight else set())
+        case DsaConfig():
+            return names | {"fused_identity"} | ({"unseen"} if model.guide != "none" else set())
+    return names | ({"parts", "parts_accuracy"} if model.part_head else set())
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_trained_and_scored(preset: str, sets: dict[str, Path], tmp_path: Path, here: Run):
     config, train = small(preset)
@@ -102,8 +117,9 @@ def test_a_preset_is_trained_and_scored(preset: str, sets: dict[str, Path], tmp_
         train += ["--data.pairs", sets["pairs"], "--data.pairs-ratio", 1, 1]
     assert here(*train)["steps"] == (4 if model.takes_pairs else 2)
     steps, _ = read_metrics(out)
-    losses = [value for step in steps for value in step.values() if isinstance(value, float)]
-    assert losses and all(map(math.isfinite, losses))
+    about = {"epoch", "step", "total_steps", "learning_rate"}
+    kinds = [names_of_losses(config), {"reconstruction"}] if model.takes_pairs else [names_of_losses(config)]
+    assert [step.keys() - about for step in steps] == [kinds[i % len(kinds)] for i in range(len(steps))]
     scores = here("evaluate", out)[str(sets["scene"])]
     assert scores["num_queries"] - scores["num_queries_without_match"] >= 4
     assert 0 < scores["mean_ap"] <= 1 and len(scores["cmc"]) == 20 and 0 <= scores["cmc"][0] <= scores["cmc"][-1] <= 1
@@ -116,23 +132,33 @@ def test_a_preset_is_trained_and_scored(preset: str, sets: dict[str, Path], tmp_
         assert (tmp_path / "model.onnx").stat().st_size > 4 * exported["num_parameters"]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+LABELLED = [name for name in PRESETS if network(small(name)[0]).labels]
+
+
+@pytest.mark.parametrize("preset", LABELLED)
 def test_a_set_without_what_a_preset_learns_from_is_refused(
-    preset: str, sets: dict[str, Path], tmp_path: Path, here: Run, monkeypatch: pytest.MonkeyPatch
+    preset: str, sets: dict[str, Path], tmp_path: Path, here: Run
 ):
-    """Where a preset needs no labels, or takes no pairs, its network is made to."""
     config, train = small(preset)
     model = network(config)
-    if not model.labels:
-        monkeypatch.setattr(type(model), "labels", frozenset({"texture"}))
-    if not model.takes_pairs:
-        monkeypatch.setattr(type(model), "takes_pairs", True)
-    monkeypatch.setattr("reid.start.build_model", lambda *arguments, **options: model)
-    fields = "|".join(model.labels)
-    message = f"field ({fields}): {sets['plain']} has no .*, which this network needs; add it: {ADDED_BY}"
+    (field,) = model.labels
+    message = f"field {field}: {sets['plain']} has no .*, which this network needs; add it: {ADDED_BY}"
     train += ["--out", tmp_path / "run"]
     people, pairs = "--data.rendered", "--data.pairs"
-    for places in ((people, sets["plain"]), (people, sets["scene"], pairs, sets["plain"])):
+    for places in (
+        (people, sets["plain"]),
+        *([(people, sets["scene"], pairs, sets["plain"])] if model.takes_pairs else []),
+    ):
         with pytest.raises(ShardError, match=message):
             here(*train, *places)
     assert not (tmp_path / "run").exists()
+
+
+def test_methods_learn_from_labels():
+    assert {"san", "san-basic", "san-pg", "dsa", "gp-ps", "pcb-ps", "mgn-ps"} <= set(LABELLED)
+
+
+def test_a_preset_that_takes_no_pairs_refuses_them(sets: dict[str, Path], tmp_path: Path, here: Run):
+    _, train = small("baseline")
+    with pytest.raises(ValueError, match="GlobalPool learns from identities alone: leave out data.pairs"):
+        here(*train, "--out", tmp_path / "run", "--data.rendered", sets["scene"], "--data.pairs", sets["pairs"])

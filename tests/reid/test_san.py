@@ -138,23 +138,23 @@ def test_equation_1(pooled: bool):
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(7, 5, 3, 2, generator=generator) / 3
     identities = torch.tensor([0, 0, 1, 1, 1, 2, 0])  # the sixth has no positive
-    triplets = draw_triplets(identities)
+    triplets = draw_triplets(identities, identities)
     assert triplets.valid.tolist() == [True] * 5 + [False, True]
     positives = triplets.positives.where(triplets.valid, -1).tolist()
     compared = maps.mean((2, 3), keepdim=True) if pooled else maps
     for margin in (0.3, 2.0):
         expected = slow_constraint(compared, positives, triplets.negatives.tolist(), margin)
         assert expected > 0
-        found = triplet_constraint(maps, triplets, margin, pooled=pooled)
+        found = triplet_constraint(maps, maps, triplets, margin, pooled=pooled)
         assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_constraints_of_a_batch_without_triplets_are_nothing():
     maps = torch.randn(3, 4, 2, 2, requires_grad=True)
     for identities in ((0, 1, 2), (5, 5, 5)):
-        triplets = draw_triplets(torch.tensor(identities))
+        triplets = draw_triplets(*[torch.tensor(identities)] * 2)
         assert not triplets.valid.any()
-        loss = triplet_constraint(maps, triplets, 0.3)
+        loss = triplet_constraint(maps, maps, triplets, 0.3)
         loss.backward()
         assert loss == 0 and not maps.grad.any()
 
@@ -166,7 +166,7 @@ def test_positives_and_negatives_are_drawn_evenly():
     num, drawn = 2000, torch.zeros(2, 7, 7)
     together = torch.zeros(7, 7)
     for _ in range(num):
-        triplets = draw_triplets(identities)
+        triplets = draw_triplets(identities, identities)
         drawn[0, range(7), triplets.positives] += 1
         drawn[1, range(7), triplets.negatives] += 1
         together[triplets.positives[0], triplets.negatives[0]] += 1
@@ -220,7 +220,7 @@ def test_the_losses_of_known_people(pooled: bool):
     assert losses["reconstruction"].item() == pytest.approx(2 * difference, rel=1e-5)
 
     torch.manual_seed(5)
-    drawn = draw_triplets(batch.identities)
+    drawn = draw_triplets(batch.identities, batch.identities)
     positives, negatives = drawn.positives.tolist(), drawn.negatives.tolist()
     compared = [features[i].detach() for i in (0, 2, 3)]
     if pooled:
@@ -321,7 +321,7 @@ def test_without_identities_it_is_the_network_of_pseudo_ground_truth():
         assert all(parameter.grad.any() for parameter in teacher.parameters())
     found = build().load_state_dict(teacher.state_dict(), strict=False)
     assert (found.missing_keys, found.unexpected_keys) == (["classifier.weight", "classifier.bias"], [])
-    with pytest.raises(ValueError, match="num_classes must be >= 1 for the identity loss, got 0"):
+    with pytest.raises(ValueError, match="SanConfig learns from identities, got none"):
         build(num_classes=0)
 
 
@@ -375,5 +375,5 @@ def test_impossible_settings(options: dict, message: str):
 def test_triplets_of_the_decoder_need_people_who_meet():
     """All shuffled, hardly anybody meets oneself in a batch."""
     config = PRESETS["san-pg"]()
-    with pytest.raises(ValueError, match="the decoder's triplets need pictures that share an identity in a batch"):
+    with pytest.raises(ValueError, match="a triplet needs two pictures of one person and one of another"):
         replace(config, model=replace(config.model, constraint_weight=1.0))
