@@ -83,7 +83,7 @@ def _arrays(batch: Any, input: InputConfig, labels: frozenset[Field]) -> dict[Fi
 
 
 def _resize(array: Tensor, size: tuple[int, int], *, smooth: bool) -> Tensor:
-    """array (B, h, w) or (B, h, w, 3) uint8 -> (B, H, W) or (B, H, W, 3), as `dataset.fit` does it."""
+    """array (B, h, w) or (B, h, w, 3) uint8 -> (B, H, W) or (B, H, W, 3), as `fit.fit` does it."""
     if smooth:
         pixels = functional.interpolate(array.permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True)
         return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
@@ -126,7 +126,7 @@ def shard_pairs(
             f"pairs need a shard for each of {num_processes} processes x {num_workers} workers, the sets have {num_shards}: "
             "use a smaller num_workers, or write the sets with fewer samples per shard"
         )
-    num_samples = num_pairs(config)
+    num_samples = sum(manifest.num_samples for manifest in manifests.values())
     per_round = num_samples // (batch_size * num_processes)
     if per_round < 1:
         raise ValueError(

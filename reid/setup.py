@@ -215,6 +215,11 @@ def open_batches(
     wants_pairs = pairs is not None or bool(config.data.pairs)
     if wants_pairs and not model.takes_pairs:
         raise ValueError(f"{type(model).__name__} learns from identities alone: leave out data.pairs")
+    if wants_pairs and config.optimise.triplet_learning_rate is not None:
+        raise ValueError(
+            "steps on pairs have no part in the turns of identity and triplet loss: leave out data.pairs, or "
+            "optimise.triplet-learning-rate"
+        )
     train_set = None if train_set is None else train_set.with_labels(model.labels)
     size = config.sampler.batch_size // accelerator.num_processes
     if pairs is not None:

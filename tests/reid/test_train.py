@@ -164,6 +164,12 @@ def test_live_pairs_of_another_batch_size(place: str, tmp_path: Path):
         train(tiny_config(place), tmp_path / "run", pairs=lambda first: live(first, size=6))
 
 
+def test_pairs_have_no_part_in_turns(place: str, tmp_path: Path):
+    config = tiny_config(place, optimise=OptimiseConfig(epochs=1, triplet_learning_rate=0.1))
+    with pytest.raises(ValueError, match="steps on pairs have no part in the turns of identity and triplet loss"):
+        train(config, tmp_path / "run", pairs=live)
+
+
 def test_pairs_for_a_model_that_has_no_use_for_them(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(TinyModel, "takes_pairs", False)
     with pytest.raises(ValueError, match="TinyModel learns from identities alone: leave out data.pairs"):
