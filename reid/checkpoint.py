@@ -31,7 +31,11 @@ class State:
     class_names: tuple[str, ...]
     """Identity of every class, in the order of the classifier."""
     num_samples: int
-    """Training samples; with `class_names`, what tells that the data are still the same."""
+    """Training samples of known people; with `class_names` and `num_pairs`, what tells that the data are still the same."""
+    num_pairs: int = 0
+    """Rendered pairs in the sets of the run."""
+    num_processes: int = 1
+    """That pairs are divided among."""
     epoch: int = 0
     step: int = 0
     """Steps taken in that epoch."""
@@ -140,8 +144,12 @@ def check_same_run(found: State, wanted: State) -> None:
             f"the checkpoint is of another configuration, {'; '.join(changed)}: give the options that the run was started "
             "with, or another --out"
         )
-    if (wanted.class_names, wanted.num_samples) != (found.class_names, found.num_samples):
+    sizes = [(one.num_samples, len(one.class_names), one.num_pairs) for one in (wanted, found)]
+    if sizes[0] != sizes[1] or wanted.class_names != found.class_names:
+        now, then = ("{:,} samples of {:,} identities and {:,} pairs".format(*size) for size in sizes)
+        raise ValueError(f"the training data have changed: {now}, the checkpoint is of {then}; give another --out")
+    if wanted.num_pairs and wanted.num_processes != found.num_processes:
         raise ValueError(
-            f"the training data have changed: {wanted.num_samples:,} samples of {len(wanted.class_names):,} identities, the "
-            f"checkpoint is of {found.num_samples:,} of {len(found.class_names):,}; give another --out"
+            f"each process has its own share of the pairs: go on with {found.num_processes} processes, not "
+            f"{wanted.num_processes}, or give another --out"
         )

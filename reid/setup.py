@@ -125,7 +125,9 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
     state = State(
         config=config,
         class_names=() if train_set is None else train_set.class_names,
-        num_samples=num_pairs(config.data) if train_set is None else len(train_set),
+        num_samples=0 if train_set is None else len(train_set),
+        num_pairs=num_pairs(config.data),
+        num_processes=accelerator.num_processes,
     )
     model, state, optimiser = start(state, out, resume=resume)
     model.to(accelerator.device, memory_format=torch.channels_last)
@@ -260,7 +262,7 @@ def announce(setup: Setup) -> None:
     with atomic_file(setup.folder / "config.json") as file:
         file.write(json.dumps(to_dict(config), indent=1).encode())
     logger.warning(
-        "%s from %s, epoch %d, step %d: %s samples of %s identities, %s steps an epoch, %d process(es) on %s, "
+        "%s from %s, epoch %d, step %d: %s samples of %s identities, %s pairs, %s steps an epoch, %d process(es) on %s, "
         "precision %s; scored on %s",
         type(setup.model).__name__,
         state.provenance,
@@ -268,6 +270,7 @@ def announce(setup: Setup) -> None:
         state.step,
         f"{state.num_samples:,}",
         f"{len(state.class_names):,}",
+        f"{state.num_pairs:,}",
         f"{num_steps:,}",
         accelerator.num_processes,
         accelerator.device,

@@ -137,9 +137,12 @@ def test_another_run_is_not_gone_on_with():
     message = 'of another configuration, precision: "no", not "bf16"; seed: 0, not 4: give the options that the run was'
     with pytest.raises(ValueError, match=message):
         check_same_run(state(), state(config=other))
-    for changes in ({"num_samples": 8}, {"class_names": ("m/1", "m/2", "m/3")}):
-        with pytest.raises(ValueError, match="the training data have changed: .* 3 identities, .*; give another --out"):
+    for changes in ({"num_samples": 8}, {"class_names": ("m/1", "m/2", "m/3")}, {"num_pairs": 7}):
+        with pytest.raises(ValueError, match="the training data have changed: .* identities and . pairs, the .*; give another --out"):
             check_same_run(state(), state(**changes))
+    check_same_run(state(), state(num_processes=2))
+    with pytest.raises(ValueError, match="go on with 1 processes, not 2, or give another --out"):
+        check_same_run(state(num_pairs=7), state(num_pairs=7, num_processes=2))
 
 
 def test_the_best_is_used_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

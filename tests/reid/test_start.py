@@ -129,7 +129,7 @@ def test_a_run_on_pairs_alone(tmp_path: Path):
     """An epoch is one pass over them; nobody is told apart."""
     place = build_people(tmp_path / "pairs", People(origin="rendered", known=False, splits=False))
     state = train(pairs_alone(place), tmp_path / "run")
-    assert (state.num_samples, state.class_names) == (48, ())
+    assert (state.num_samples, state.num_pairs, state.class_names) == (0, 48, ())
     assert (state.epoch, state.total_steps) == (3, 3 * (48 // 8))
     assert state.best_mean_ap is None
     assert len(load_run(tmp_path / "run").model.classifier.weight) == 0

@@ -370,7 +370,7 @@ def test_another_configuration_or_other_data(place: str, tmp_path: Path):
     moved = Path(place).rename(Path(place).with_name("elsewhere"))
     try:
         build_people(Path(place), People(num_identities=10))
-        message = "data have changed: 30 samples of 5 identities, the checkpoint is of 24 of 4; give another --out"
+        message = "data have changed: 30 samples of 5 identities and 0 pairs, the checkpoint is of 24 samples of 4 identities and 0 pairs; "
         with pytest.raises(ValueError, match=message):
             train(config, tmp_path / "run", resume=True)
     finally:
@@ -476,7 +476,7 @@ def test_what_a_run_says(place: str, tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         train(tiny_config(place), tmp_path / "run")
     assert (
-        "TinyModel from random initialisation, epoch 0, step 0: 24 samples of 4 identities, 3 steps an epoch"
+        "TinyModel from random initialisation, epoch 0, step 0: 24 samples of 4 identities, 0 pairs, 3 steps an epoch"
         in caplog.text
     )
     assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "no"
