@@ -55,18 +55,24 @@ def test_no_two_rows_are_the_same():
 def test_tables_say_mean_spread_and_gain():
     results = [
         {"row": "a", "beside": None, "mean_ap": [0.1, 0.3], "rank1": [0.5, 0.5], "epochs": [4, 8], "curve": [0.1, 0.2]},
+        {"row": "c", "beside": None, "mean_ap": [0.5, 0.5], "rank1": [1.0, 1.0], "epochs": [6], "curve": [0.5]},
         {"row": "b", "beside": "a", "mean_ap": [0.2, 0.2], "rank1": [1.0, 0.0], "epochs": [4, 8], "curve": [0.0, 0.2]},
     ]
     assert table(results).splitlines() == [
         "| row | mAP | rank-1 | mAP over its baseline | seeds for it |",
         "|---|---|---|---|---|",
         "| a | 20.0 ± 14.1 % | 50.0 ± 0.0 % | - | - |",
+        "| c | 50.0 ± 0.0 % | 100.0 ± 0.0 % | - | - |",
         "| b | 20.0 ± 0.0 % | 50.0 ± 70.7 % | +0.0 ± 14.1 % over a | 1 of 2 |",
         "",
         "| mAP after epoch | 4 | 8 |",
         "|---|---|---|",
         "| a | 10.0 % | 20.0 % |",
         "| b | 0.0 % | 20.0 % |",
+        "",
+        "| mAP after epoch | 6 |",
+        "|---|---|",
+        "| c | 50.0 % |",
     ]
 
 

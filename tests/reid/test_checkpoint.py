@@ -138,7 +138,9 @@ def test_another_run_is_not_gone_on_with():
     with pytest.raises(ValueError, match=message):
         check_same_run(state(), state(config=other))
     for changes in ({"num_samples": 8}, {"class_names": ("m/1", "m/2", "m/3")}, {"num_pairs": 7}):
-        with pytest.raises(ValueError, match="the training data have changed: .* identities and . pairs, the .*; give another --out"):
+        with pytest.raises(
+            ValueError, match="the training data have changed: .* identities and . pairs, the .*; give another --out"
+        ):
             check_same_run(state(), state(**changes))
     check_same_run(state(), state(num_processes=2))
     with pytest.raises(ValueError, match="go on with 1 processes, not 2, or give another --out"):
