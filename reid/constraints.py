@@ -41,7 +41,13 @@ def draw_triplets(identities: Tensor, everybody: Tensor) -> DrawnTriplets:
 
 
 def triplet_constraint(
-    maps: Tensor, all_maps: Tensor, triplets: DrawnTriplets, margin: float, *, pooled: bool = False
+    maps: Tensor,
+    all_maps: Tensor,
+    triplets: DrawnTriplets,
+    margin: float,
+    *,
+    pooled: bool = False,
+    mean: bool = False,
 ) -> Tensor:
     """Hinge on squared distances of feature vectors at the same place, averaged over places, then over images.
 
@@ -56,7 +62,8 @@ def triplet_constraint(
         maps, all_maps = (each.mean(dim=(2, 3), keepdim=True) for each in (maps, all_maps))
 
     def distance(others: Tensor) -> Tensor:
-        return (maps - all_maps[others]).square().sum(dim=1).mean(dim=(1, 2))
+        squares = (maps - all_maps[others]).square()
+        return (squares.mean(dim=1) if mean else squares.sum(dim=1)).mean(dim=(1, 2))
 
     hinges = functional.relu(distance(triplets.positives) - distance(triplets.negatives) + margin)
     return hinges.where(triplets.valid, 0).sum() / triplets.valid.sum().clamp(min=1)

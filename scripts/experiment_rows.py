@@ -44,6 +44,7 @@ def _parts(baseline: str, *options: str, source: str = "Part awareness, fig. 6")
 
 
 _GLOBAL, _LOCAL = ("--model.branches", "global"), ("--model.branches", "local")
+_MEAN = ("--model.constraint-distance", "mean")
 _KEPT = "--augment.no-mirror-texture"
 _GRANULARITY = "--model.part-head.granularity"
 _STRUCTURE = "--model.part-head.structure"
@@ -52,8 +53,10 @@ ROWS: Mapping[str, Row] = {
     "baseline": Row(preset="baseline"),
     "san-basic": _san("san-basic"),
     "san-tr": _san("san"),
+    "san-tr-mean": _san("san", *_MEAN, source="L_TR of means over channels, as in the authors' code"),
     "san-pairs": _san("san-basic", pairs=(1, 1)),
     "san": _san("san", pairs=(1, 1)),
+    "san-mean": _san("san", *_MEAN, pairs=(1, 1), source="L_TR of means over channels, as in the authors' code"),
     "san-basic-kept-texture": _san(
         "san-basic", _KEPT, beside="san-basic", source="flipped pictures keep their texture, as in SAN"
     ),
@@ -90,7 +93,7 @@ ROWS: Mapping[str, Row] = {
 }
 """Name -> row."""
 SMALL = (
-    *("baseline", "san-basic", "san-basic-kept-texture", "san-tr", "san-pairs", "san"),
+    *("baseline", "san-basic", "san-basic-kept-texture", "san-tr", "san-tr-mean", "san-pairs", "san-mean"),
     *("dsa-two-branches", "dsa", "gp-r50", "gp-ps"),
 )
 """Rows that a CPU has done in an hour."""

@@ -40,6 +40,9 @@ class SanConfig:
     """Which of the decoder's features f_d1 to f_d4 are constrained (table 4)."""
     constraint_margin: float = 0.3
     """Of the constraints, in units of squared distance."""
+    constraint_distance: Literal["sum", "mean"] = "sum"
+    """Squared distances of feature vectors as in eq. 1, the sum over channels, which is hundreds at first beside a margin of
+    0.3; or its mean over channels, as in the authors' code."""
     pooled_constraints: bool = False
     """Whether the constraints compare the features' means over places, not place by place (table 4)."""
     last_upsampling: Literal["shuffle", "bilinear"] = "shuffle"
@@ -150,7 +153,14 @@ class San(GlobalPool):
         *all_maps, everybody = gather(*mine, identities)
         triplets = draw_triplets(identities, everybody)
         blocks = [
-            triplet_constraint(maps, others, triplets, config.constraint_margin, pooled=config.pooled_constraints)
+            triplet_constraint(
+                maps,
+                others,
+                triplets,
+                config.constraint_margin,
+                pooled=config.pooled_constraints,
+                mean=config.constraint_distance == "mean",
+            )
             for maps, others in zip(mine, all_maps, strict=True)
         ]
         return {"decoder_triplet": config.constraint_weight * torch.stack(blocks).sum()}

@@ -72,7 +72,7 @@ PUBLISHED = {
     },
     "san-basic": BASELINE | SAN | {"model.constraint_weight": 0.0, "model.decoder_rate_factor": 1e-5 / 8e-4},
     "san": BASELINE | SAN | {
-        "model.constraint_weight": 1.0, "model.constraint_blocks": (1, 2, 3), "model.constraint_margin": 0.3,
+        "model.constraint_weight": 1.0, "model.constraint_blocks": (1, 2, 3), "model.constraint_margin": 0.3, "model.constraint_distance": "sum",
         "model.decoder_rate_factor": 1e-5 / 8e-4,
     },
     "gp-r50": GLOBAL_POOL | {"model.backbone.name": "resnet50"},

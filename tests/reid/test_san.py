@@ -147,6 +147,10 @@ def test_equation_1(pooled: bool):
         assert expected > 0
         found = triplet_constraint(maps, maps, triplets, margin, pooled=pooled)
         assert found.item() == pytest.approx(expected, rel=1e-5)
+        # Of 5 channels: the mean of squares is the sum of those of maps shrunk by the root of 5.
+        expected = slow_constraint(compared / 5**0.5, positives, triplets.negatives.tolist(), margin)
+        found = triplet_constraint(maps, maps, triplets, margin, pooled=pooled, mean=True)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_constraints_of_a_batch_without_triplets_are_nothing():
@@ -176,6 +180,16 @@ def test_positives_and_negatives_are_drawn_evenly():
     assert not drawn[~allowed].any()
     assert (drawn / num - expected).abs().max() < 0.05
     assert (together / num - expected[0, 0][:, None] * expected[1, 0]).abs().max() < 0.04
+
+
+def test_distances_are_sums_or_means_over_channels():
+    """From the same draw; of a margin of 0 the blocks' losses are those of 512, 128 and 32 channels."""
+    batch, losses = make_batch((0, 0, 0, 1, 1, 1)), {}
+    for distance in ("sum", "mean"):
+        model = build(constraint_distance=distance, constraint_margin=0.0, constraint_blocks=(1,))
+        torch.manual_seed(1)
+        losses[distance] = model(batch)["decoder_triplet"]
+    torch.testing.assert_close(losses["sum"], 512 * losses["mean"])
 
 
 def test_a_step_draws_what_its_seed_says():
