@@ -93,7 +93,7 @@ ROWS: Mapping[str, Row] = {
 }
 """Name -> row."""
 SMALL = (
-    *("baseline", "san-basic", "san-basic-kept-texture", "san-tr", "san-tr-mean", "san-pairs", "san-mean"),
+    *("baseline", "san-basic", "san-basic-kept-texture", "san-tr-mean", "san-pairs", "san-mean"),
     *("dsa-two-branches", "dsa", "gp-r50", "gp-ps"),
 )
 """Rows that a CPU has done in an hour."""

@@ -75,7 +75,7 @@ def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, Any]:
 
 SIZES = {
     "tiny": Size(num_train=12, num_test=4, num_pairs=64, **_cpu(64, 32, epochs=1, every=1)),
-    "small": Size(num_train=100, num_test=60, num_pairs=800, **_cpu(128, 64, epochs=12, every=6)),
+    "small": Size(num_train=100, num_test=60, num_pairs=800, **_cpu(128, 64, epochs=10, every=5)),
     "full": Size(
         num_train=700,
         num_test=700,
