@@ -220,11 +220,11 @@ def _part_awareness_sgd() -> OptimiseConfig:
 
 PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "baseline": baseline,
-    "dsa": dsa,
-    "dsa-two-branches": dsa_two_branches,
     "san-pg": san_pg,
     "san-basic": san_basic,
     "san": san,
+    "dsa-two-branches": dsa_two_branches,
+    "dsa": dsa,
     "gp-r50": global_pool,
     "gp-mobilenetv2": partial(global_pool, "mobilenetv2"),
     "gp-densenet121": partial(global_pool, "densenet121"),

@@ -1,6 +1,8 @@
 """Every preset from rendered shards to scores by the real command lines, at a quarter of its size."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,7 +30,7 @@ SCENE = (
     "scene --num-identities 8 --num-cameras 2 --height 64 --width 32 --network.rows 192 --network.columns 256 "
     "--walk.frames 2 --walk.camera-share 1 --detector.min-rows 24"
 ).split()
-PIT = "pit --num-samples 16 --height 64 --width 32 --samples-per-shard 16".split()
+PIT = "pit --num-samples 16 --height 64 --width 32 --samples-per-shard 8".split()
 ONE_OF_EACH_MODEL = {type(PRESETS[name]().model): name for name in reversed(PRESETS)}.values()
 
 Run = Callable[..., dict[str, Any]]
@@ -130,6 +132,25 @@ def test_a_preset_is_trained_and_scored(preset: str, sets: dict[str, Path], tmp_
         exported = here("export", out, tmp_path / "model.onnx")
         assert (exported["height"], exported["width"]) == (config.input.height // 4, config.input.width // 4)
         assert (tmp_path / "model.onnx").stat().st_size > 4 * exported["num_parameters"]
+
+
+def test_two_processes_learn_from_people_and_from_pairs(sets: dict[str, Path], tmp_path: Path):
+    """With what a step on pairs leaves alone, and a decoder that compares people of both processes."""
+    _, train = small("san")
+    train += ["--data.rendered", sets["scene"], "--data.pairs", sets["pairs"], "--out", tmp_path / "run", "--json"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "reid"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    environment["ACCELERATE_USE_CPU"] = "true"
+    done = subprocess.run(
+        [*command, *map(str, train)], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    steps, _ = read_metrics(tmp_path / "run")
+    assert [("decoder_triplet" in step, "reconstruction" in step) for step in steps] == [
+        (True, True),
+        (False, True),
+    ] * 2
+    assert steps[0]["decoder_triplet"] > 0
 
 
 LABELLED = [name for name in PRESETS if network(small(name)[0]).labels]
