@@ -85,6 +85,11 @@ class TrainConfig:
         wants_triplets = self.losses.triplet_weight > 0
         if isinstance(self.model, SanConfig):
             wants_triplets |= self.model.constraint_weight > 0
+            if self.model.encoder_skips and (self.input.height % 16 or self.input.width % 16):
+                raise ValueError(
+                    "model.encoder-skips need pictures of multiples of 16 pixels, got "
+                    f"{self.input.height} x {self.input.width}"
+                )
         per = self.sampler.images_per_identity
         if wants_triplets and (per is None or per < 2 or self.sampler.batch_size < 2 * per):
             raise ValueError(

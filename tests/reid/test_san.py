@@ -391,3 +391,11 @@ def test_triplets_of_the_decoder_need_people_who_meet():
     config = PRESETS["san-pg"]()
     with pytest.raises(ValueError, match="a triplet needs two pictures of one person and one of another"):
         replace(config, model=replace(config.model, constraint_weight=1.0))
+
+
+def test_skips_need_sizes_that_the_encoder_halves_evenly():
+    """Refused before a run leaves anything behind."""
+    config = PRESETS["san"]()
+    skipping = replace(config, model=replace(config.model, encoder_skips=True))
+    with pytest.raises(ValueError, match="model.encoder-skips need pictures of multiples of 16 pixels, got 250 x 128"):
+        replace(skipping, input=replace(config.input, height=250))
