@@ -2,7 +2,7 @@
 
 Pictures are padded, cropped, turned, cut to a part, mirrored, changed in colour, normalised and partly erased; where they
 are padded or erased they have ImageNet's mean colour, which is 0. iuv and parts go with the pixels, and are background
-there. The texture of a mirrored picture is the mirrored person's.
+there; keypoints go too. The texture of a mirrored picture is the mirrored person's.
 """
 
 import functools
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from reid.batch import Batch, StoredBatch, normalise, on_device
 from reid.fit import InputConfig
-from reid.resample import draw_windows, positions, read_between
-from shards.semantics import SURFACE_FLIP
+from reid.resample import draw_windows, places_of, positions, read_between
+from shards.semantics import KEYPOINT_FLIP, SURFACE_FLIP
 from shards.uv_mirror import mirror_table
 
 ERASE_AREA = (0.02, 0.4)
@@ -164,6 +164,9 @@ def augment(stored: StoredBatch, input: InputConfig, parameters: Parameters, *, 
         labels["iuv"] = mirror_iuv(_take(labels["iuv"], places), flip) * kept[..., None]
     if "parts" in labels:
         labels["parts"] = _take(labels["parts"], places) * kept
+    if "keypoints" in labels:
+        window = None if parameters.window is None else _to_device(parameters.window, device)
+        labels["keypoints"] = move_keypoints(labels["keypoints"], window, crop, flip, input)
     if "texture" in labels and mirror_texture:
         labels["texture"] = mirror_textures(labels["texture"], parameters.flip, stored.uv_layout)
     if "aligned" in labels and mirror_texture:
@@ -199,6 +202,16 @@ def mirror_iuv(iuv: Tensor, flip: Tensor) -> Tensor:
     other_side = on_device(tuple(SURFACE_FLIP.tolist()), iuv.device).to(torch.uint8)[surface.int()]
     mirrored = torch.stack([other_side, torch.where(surface > 0, 255 - u, u), v], -1)
     return torch.where(flip[:, None, None, None], mirrored, iuv)
+
+
+def move_keypoints(points: Tensor, window: Tensor | None, crop: Tensor, flip: Tensor, input: InputConfig) -> Tensor:
+    """points (B, 17, 3) float32 in the stored pictures -> the same in the batch's: where the pixels went, of the body's other
+    side where a picture is mirrored; x, y and v are 0 of those that lie outside. window, crop, flip: as in `Parameters`."""
+    x, y = places_of(points[..., 0], points[..., 1], window, crop, flip, input)
+    inside = (points[..., 2] > 0) & (x >= 0) & (x < input.width) & (y >= 0) & (y < input.height)
+    moved = torch.stack([x, y, points[..., 2]], -1) * inside[..., None]
+    other_side = moved[:, on_device(tuple(KEYPOINT_FLIP.tolist()), points.device)]
+    return torch.where(flip[:, None, None], other_side, moved)
 
 
 def mirror_textures(textures: Tensor, flip: Tensor, uv_layout: str | None) -> Tensor:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from shards.schema import Field, Origin
+from reid.fit import Label
+from shards.schema import Origin
 
 ORIGINS: tuple[Origin, ...] = ("real", "rendered", "generated")
 """Numbers of `Batch.origins`: how far a sample is trusted, by the list of the configuration that its set stands in."""
@@ -33,9 +34,9 @@ class StoredBatch:
     """(B,) `SET/KEY` of every sample, for messages."""
     has_identities: bool = True
     """False of rendered pairs, whose `identities` are all UNKNOWN. To ask the tensor would wait for the device."""
-    labels: Mapping[Field, Tensor] = field(default_factory=dict)
-    """Those fields that the model asked for: "iuv" (B, H, W, 3), "parts" (B, H, W), "texture" (B, 256, 256, 3), "aligned"
-    (B, H, W, 3), all uint8."""
+    labels: Mapping[Label, Tensor] = field(default_factory=dict)
+    """Those that the network asked for: "iuv" (B, H, W, 3), "parts" (B, H, W), "texture" (B, 256, 256, 3), "aligned"
+    (B, H, W, 3), all uint8; "keypoints" (B, 17, 3) float32: x and y in pixels with centres at +0.5, and v as in `Meta`."""
     uv_layout: str | None = None
     """Of all textures, as `Meta.uv_layout` names it; None where there are none, or nobody said."""
 
@@ -58,8 +59,9 @@ class Batch:
     keys: tuple[str, ...]
     has_identities: bool = True
     """As in `StoredBatch`."""
-    labels: Mapping[Field, Tensor] = field(default_factory=dict)
-    """As in `StoredBatch`; "iuv" and "parts" have gone where the pixels went, background where those were erased."""
+    labels: Mapping[Label, Tensor] = field(default_factory=dict)
+    """As in `StoredBatch`; "iuv", "parts" and "keypoints" have gone where the pixels went, the first two background where those
+    were erased."""
 
 
 _MEAN, _SCALE = tuple(255 * value for value in MEAN), tuple(1 / (255 * value) for value in STD)

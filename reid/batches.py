@@ -26,6 +26,8 @@ class Batches:
     """Of `train_set`."""
     pairs: Pairs | None
     """This process's part of the rendered pairs; None for none."""
+    uv_layout: str | None = None
+    """Of the textures that are learned, where shards tell it."""
     pair_steps: int = 0
     """Steps of an epoch where there are pairs alone."""
     process: int = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reid.config import TrainConfig, differences, from_dict, to_dict
 from reid.models.build import build_model
-from reid.models.model import Model
+from reid.models.model import Network
 from shards.manifest import package_version
 from shards.writer import atomic_file
 
@@ -45,6 +45,8 @@ class State:
     """Of the first set that is scored."""
     scaler: Mapping[str, Any] | None = None
     """Of fp16's loss scaling."""
+    uv_layout: str | None = None
+    """Of the textures that were learned."""
     provenance: str = ""
     """What the weights were at the start."""
 
@@ -54,7 +56,7 @@ class Run:
     """A trained network and how it came about."""
 
     folder: Path
-    model: Model
+    model: Network
     """In evaluation mode."""
     state: State
 
@@ -76,7 +78,7 @@ def which_checkpoint(folder: Path, which: Which | None = None) -> Path:
     return checkpoint_path(folder, which)
 
 
-def save_checkpoint(path: Path, model: Model, state: State, optimiser: Mapping[str, Tensor]) -> None:
+def save_checkpoint(path: Path, model: Network, state: State, optimiser: Mapping[str, Tensor]) -> None:
     """Write tensors and state; a file that was there is replaced once the new one is whole.
 
     optimiser: as `optimise.state_tensors` gives it, empty where the run will not go on from here.
@@ -92,11 +94,27 @@ def save_checkpoint(path: Path, model: Model, state: State, optimiser: Mapping[s
         file.write(data)
 
 
-def read_checkpoint(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Tensor]]:
-    """State, tensors of the model and tensors of the optimisers.
+def read_checkpoint(
+    path: Path, kind: type[TrainConfig] = TrainConfig
+) -> tuple[State, dict[str, Tensor], dict[str, Tensor]]:
+    """State, tensors of the model and tensors of the optimisers, of a run whose configuration is of a kind.
 
-    Raises FileNotFoundError, and ValueError for a file that is none of ours, damaged, or of a newer version.
+    Raises FileNotFoundError, and ValueError for a file that is none of ours, damaged, of a newer version or of another kind.
     """
+    about, tensors = _read(path)
+    config = from_dict(about.pop("config"), where=str(path), kind=kind)
+    state = State(config=config, class_names=tuple(about.pop("class_names")), **about)
+    return state, _under(_MODEL, tensors), _under(_OPTIMISER, tensors)
+
+
+def read_weights(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """What `State` is made of, as JSON values, and the tensors of the model, of a run of any kind; errors as of
+    `read_checkpoint`."""
+    about, tensors = _read(path)
+    return about, _under(_MODEL, tensors)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}: give the folder of a run of `python -m reid train`")
     try:
@@ -108,28 +126,26 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Ten
         raise ValueError(f"{path} is no checkpoint of lookalike, or it is damaged: {error}") from error
     if number != _FORMAT or about.keys() != State.__dataclass_fields__.keys():
         raise ValueError(f"{path} was written by lookalike {version}, whose format this version does not read")
-    config = from_dict(about.pop("config"), where=str(path))
-    state = State(config=config, class_names=tuple(about.pop("class_names")), **about)
-    return state, _under(_MODEL, tensors), _under(_OPTIMISER, tensors)
+    return about, tensors
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def load_run(folder: Path, which: Which | None = None) -> Run:
+def load_run(folder: Path, which: Which | None = None, kind: type[TrainConfig] = TrainConfig) -> Run:
     """A run's network, to use it: the best checkpoint where there is one, else the last, or the one asked for.
 
-    Raises FileNotFoundError where there is none, ValueError where it does not fit.
+    Raises FileNotFoundError where there is none, ValueError where it does not fit or is of another kind.
     """
     path = which_checkpoint(folder, which)
-    state, weights, _ = read_checkpoint(path)
+    state, weights, _ = read_checkpoint(path, kind)
     model = build_model(state.config.model, len(state.class_names), losses=state.config.losses, pretrained=False)
     load_weights(model, weights, where=path)
     return Run(folder=folder, model=model.eval(), state=state)
 
 
-def load_weights(model: Model, weights: Mapping[str, Tensor], *, where: Path) -> None:
+def load_weights(model: Network, weights: Mapping[str, Tensor], *, where: Path) -> None:
     """Give a network the weights of a checkpoint. Raises ValueError where names or shapes differ."""
     try:
         model.load_state_dict(weights)

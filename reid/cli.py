@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import or_
@@ -24,21 +24,29 @@ COMMANDS: Mapping[str, str] = {
 
 def cli() -> int:
     """Parse the command line and run the command; returns the exit code."""
+    return dispatch("reid", COMMANDS, __doc__)
+
+
+def dispatch(package: str, commands: Mapping[str, str], description: str) -> int:
+    """Parse the command line of a package and run the command; returns the exit code.
+
+    commands: name -> class in `PACKAGE.commands.NAME`.
+    """
     arguments = sys.argv[1:]
     name = arguments[0] if arguments else ""
     config = (tyro.conf.AvoidSubcommands,)
-    if name in COMMANDS:
-        kind, default = command(name, arguments[1:])
+    if name in commands:
+        kind, default = command(package, name, commands[name], arguments[1:])
         about = kind.description(arguments[1:]) if hasattr(kind, "description") else None
-        prog = f"python -m reid {name}"
+        prog = f"python -m {package} {name}"
         chosen = tyro.cli(kind, args=arguments[1:], default=default, prog=prog, description=about, config=config)
         with told_plainly():
             return chosen.run()
     kinds = []
-    for one in COMMANDS:
-        kind, default = command(one, ())
+    for one, kind_name in commands.items():
+        kind, default = command(package, one, kind_name, ())
         kinds.append(Annotated[kind, tyro.conf.subcommand(one, default=default)])
-    return tyro.cli(reduce(or_, kinds), args=arguments, prog="python -m reid", description=__doc__).run()
+    return tyro.cli(reduce(or_, kinds), args=arguments, prog=f"python -m {package}", description=description).run()
 
 
 @contextmanager
@@ -59,9 +67,17 @@ def told_plainly() -> Iterator[None]:
         raise
 
 
-def command(name: str, arguments: Sequence[str]) -> tuple[type, Any]:
+def command(package: str, name: str, kind_name: str, arguments: Sequence[str]) -> tuple[type, Any]:
     """The class of a command, and what its arguments are by default, as a whole or tyro's MISSING."""
-    module = importlib.import_module(f"reid.commands.{name}")
-    kind = getattr(module, COMMANDS[name])
+    kind = getattr(importlib.import_module(f"{package}.commands.{name}"), kind_name)
     default = kind.default(arguments) if hasattr(kind, "default") else tyro.MISSING_NONPROP
     return kind, default
+
+
+def chosen_preset(arguments: Sequence[str], presets: Collection[str]) -> str | None:
+    """The preset that arguments begin with; None where nothing, or help, is asked for. Raises ValueError for another word."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return None
+    if arguments[0] not in presets:
+        raise ValueError(f"the first argument must be a preset, {', '.join(presets)}; got {arguments[0]}")
+    return arguments[0]

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_type_hints
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
@@ -14,9 +15,8 @@ from reid.dataset import DataConfig
 from reid.distances import Metric
 from reid.fit import InputConfig
 from reid.losses import LossConfig
-from reid.models.build import ModelConfig
+from reid.models.build import ReidModelConfig
 from reid.models.global_pool import GlobalPoolConfig
-from reid.models.san import SanConfig
 from reid.optimise import OptimiseConfig
 from reid.sampler import SamplerConfig
 
@@ -49,7 +49,7 @@ class EvaluateConfig:
 class TrainConfig:
     """Everything that fixes the outcome of a run, but for the folder that it is written to."""
 
-    model: ModelConfig = field(default_factory=GlobalPoolConfig)
+    model: ReidModelConfig = field(default_factory=GlobalPoolConfig)
     """The network."""
     losses: LossConfig = field(default_factory=LossConfig)
     """What it is taught by."""
@@ -82,16 +82,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.checkpoint_every < 1:
             raise ValueError(f"needs seed >= 0 and checkpoint_every >= 1, got {self.seed} and {self.checkpoint_every}")
-        wants_triplets = self.losses.triplet_weight > 0
-        if isinstance(self.model, SanConfig):
-            wants_triplets |= self.model.constraint_weight > 0
-            if self.model.encoder_skips and (self.input.height % 16 or self.input.width % 16):
-                raise ValueError(
-                    "model.encoder-skips need pictures of multiples of 16 pixels, got "
-                    f"{self.input.height} x {self.input.width}"
-                )
+        if not self.model.is_trained_on(self.input.height, self.input.width):
+            raise ValueError(
+                "model.encoder-skips need pictures of multiples of 16 pixels, got "
+                f"{self.input.height} x {self.input.width}"
+            )
         per = self.sampler.images_per_identity
-        if wants_triplets and (per is None or per < 2 or self.sampler.batch_size < 2 * per):
+        if self.model.needs_triplets(self.losses) and (per is None or per < 2 or self.sampler.batch_size < 2 * per):
             raise ValueError(
                 "a triplet needs two pictures of one person and one of another: give sampler.images-per-identity >= 2 and "
                 f"sampler.batch-size of at least twice as many, got {per} and {self.sampler.batch_size}; or "
@@ -105,18 +102,24 @@ class TrainConfig:
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """The configuration as JSON values; `from_dict` reads it."""
-    return _converter().unstructure(config)
+    return _converter(type(config)).unstructure(config)
 
 
-def from_dict(values: Mapping[str, Any], *, where: str) -> TrainConfig:
-    """The inverse of `to_dict`. Raises ValueError naming `where` for fields that this version does not know."""
+def from_dict(values: Mapping[str, Any], *, where: str, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
+    """The inverse of `to_dict`, of a configuration of the given kind.
+
+    Raises ValueError naming `where` for a network that runs of this kind have not, and for fields that this version does not
+    know.
+    """
+    refused = f"{where} holds a configuration that this version of lookalike does not read"
+    known, name = [one.__name__ for one in get_args(_models(kind))], values.get("model", {}).get("type")
+    if name is not None and name not in known:
+        raise ValueError(f"{refused} here: its network is a {name}, not one of {', '.join(known)}")
     try:
-        return _converter().structure(values, TrainConfig)
+        return _converter(kind).structure(values, kind)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:
         reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
-        raise ValueError(
-            f"{where} holds a configuration that this version of lookalike does not read: {reasons}"
-        ) from error
+        raise ValueError(f"{refused}: {reasons}") from error
 
 
 def _reason(error: BaseException, kind: type | None) -> str:
@@ -150,7 +153,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _converter() -> cattrs.Converter:
+def _converter(kind: type[TrainConfig]) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
-    configure_tagged_union(ModelConfig, converter, tag_name="type")
+    configure_tagged_union(_models(kind), converter, tag_name="type")
     return converter
+
+
+def _models(kind: type[TrainConfig]) -> UnionType:
+    """Configurations of the networks that runs of a kind may have."""
+    return get_type_hints(kind)["model"]

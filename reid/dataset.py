@@ -11,11 +11,11 @@ import torch
 import tyro
 
 from reid.batch import ORIGINS
-from reid.fit import InputConfig, array_shapes, check_labels_fit, fields_to_read, fit, missing_field, sources_of
+from reid.fit import InputConfig, Label, array_shapes, check_labels_fit, fields_to_read, fit, missing_field, sources_of
 from shards.errors import ShardError
 from shards.meta import NOBODY
 from shards.remote import is_url
-from shards.schema import EXTENSIONS, Field
+from shards.schema import EXTENSIONS
 from shards.table import Table
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Samples:
     class_names: tuple[str, ...]
     """(C,) identities, sorted."""
     input: InputConfig
-    labels: frozenset[Field]
+    labels: frozenset[Label]
     may_lack_iuv: bool
     """Whether a sample without iuv is one of which no surface was found: background alone."""
     uv_layout: str | None
@@ -95,11 +95,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def shapes(self) -> dict[Field, tuple[int, ...]]:
+    def shapes(self) -> dict[Label, tuple[int, ...]]:
         """Shape of every array that `read` gives."""
         return array_shapes(self.input, self.labels)
 
-    def with_labels(self, labels: frozenset[Field]) -> Self:
+    def with_labels(self, labels: frozenset[Label]) -> Self:
         """The same samples, read with these fields too.
 
         Raises ShardError, naming the set, for a sample that lacks one; ValueError for textures of several uv layouts, and
@@ -112,7 +112,7 @@ class Samples:
         uv_layout = _uv_layout(self.tables, rows) if "texture" in labels else None
         return replace(self, labels=labels, uv_layout=uv_layout)
 
-    def read(self, index: int) -> dict[Field, np.ndarray]:
+    def read(self, index: int) -> dict[Label, np.ndarray]:
         """Sample `index`: "image" and the labels asked for, uint8, resized as `batch.StoredBatch` says.
 
         Raises ShardError naming shard and key where it does not decode.
@@ -123,7 +123,7 @@ class Samples:
             values = {**values, "iuv": np.zeros_like(values["image"])}
         return fit(values, self.input, self.labels)
 
-    def read_good(self, index: int) -> tuple[int, dict[Field, np.ndarray]]:
+    def read_good(self, index: int) -> tuple[int, dict[Label, np.ndarray]]:
         """As `read`, with the number of the sample that was read: `index`, or where that one is bad and may be skipped, the
         next good one of the same person. Raises ShardError for one bad sample too many, and for a person without any."""
         for candidate in self._candidates(index):
@@ -237,7 +237,7 @@ def _warn_of_origins(origins: np.ndarray, trusted_as: str, place: str) -> None:
         logger.warning("%s holds samples of origin %s; they are trusted as %s", place, ", ".join(others), trusted_as)
 
 
-def _check_fields(table: Table, indices: np.ndarray, fields: Iterable[Field]) -> None:
+def _check_fields(table: Table, indices: np.ndarray, fields: Iterable[Label]) -> None:
     members = table.manifest.totals()["members"]
     for field in sorted(fields):
         extensions = [extension for extension, source in EXTENSIONS.items() if source in sources_of(field)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,8 +10,11 @@ from torch.nn import functional
 
 from shards.errors import ShardError
 from shards.schema import MEMBERS, TEXTURE_SIZE, Field
-from shards.semantics import SURFACE_TO_7
+from shards.semantics import KEYPOINTS, SURFACE_TO_7
 
+Label = Field | Literal["keypoints"]
+"""What of a sample a network is taught: a field, or what `meta` says of the keypoints."""
+NUM_KEYPOINTS = len(KEYPOINTS)
 ADDED_BY = "python -m generative annotate"
 """The command that adds labels to a set."""
 
@@ -47,17 +50,22 @@ class InputConfig:
         return self.resize or (self.height, self.width)
 
 
-def sources_of(field: Field) -> tuple[Field, ...]:
+def sources_of(label: Label) -> tuple[Field, ...]:
     """The stored fields that a label can be made of: the first of them that a sample has counts."""
-    return ("parts", "iuv") if field == "parts" else (field,)
+    match label:
+        case "parts":
+            return ("parts", "iuv")
+        case "keypoints":
+            return ("image", "meta")
+    return (label,)
 
 
-def fields_to_read(input: InputConfig, labels: Iterable[Field]) -> list[Field]:
+def fields_to_read(input: InputConfig, labels: Iterable[Label]) -> list[Field]:
     """The stored fields that pictures and `labels` are made of."""
     return list(dict.fromkeys([input.picture, *(source for label in sorted(labels) for source in sources_of(label))]))
 
 
-def check_labels_fit(input: InputConfig, labels: Iterable[Field]) -> None:
+def check_labels_fit(input: InputConfig, labels: Iterable[Label]) -> None:
     """Raises ValueError for labels of a network that is given textures: they are of the photograph and its person, and
     neither of its pixels nor of its mirror image."""
     if input.picture == "texture" and labels:
@@ -67,30 +75,32 @@ def check_labels_fit(input: InputConfig, labels: Iterable[Field]) -> None:
         )
 
 
-def array_shapes(input: InputConfig, labels: Iterable[Field]) -> dict[Field, tuple[int, ...]]:
+def array_shapes(input: InputConfig, labels: Iterable[Label]) -> dict[Label, tuple[int, ...]]:
     """Shape of every array that `fit` gives."""
     height, width = input.stored
-    shapes: dict[Field, tuple[int, ...]] = {
+    shapes: dict[Label, tuple[int, ...]] = {
         "image": (height, width, 3),
         "texture": (TEXTURE_SIZE, TEXTURE_SIZE, 3),
         "aligned": (height, width, 3),
         "iuv": (height, width, 3),
         "parts": (height, width),
+        "keypoints": (NUM_KEYPOINTS, 3),
     }
     return {field: shapes[field] for field in ("image", *sorted(labels))}
 
 
-def fit(values: Mapping[str, np.ndarray], input: InputConfig, labels: Iterable[Field]) -> dict[Field, np.ndarray]:
-    """A sample as it is kept: "image", its picture, and `labels`, uint8, of the shapes that `array_shapes` says.
+def fit(values: Mapping[str, Any], input: InputConfig, labels: Iterable[Label]) -> dict[Label, np.ndarray]:
+    """A sample as it is kept: "image", its picture, and `labels`, of the shapes that `array_shapes` says, uint8 but for
+    keypoints, which are float32.
 
     values: "key", and `fields_to_read` as they were decoded, None for what the sample has not. Pictures are resized
-    bilinearly with antialiasing, iuv and parts to the nearest pixel; parts that are not stored follow from iuv. Raises
-    ShardError naming the key for a field that is missing.
+    bilinearly with antialiasing, iuv and parts to the nearest pixel, and keypoints go with the image; parts that are not
+    stored follow from iuv. Raises ShardError naming the key for a field that is missing.
     """
-    arrays: dict[Field, np.ndarray] = {}
+    arrays: dict[Label, np.ndarray] = {}
     for field in ("image", *sorted(labels)):
         source = input.picture if field == "image" else field
-        array = values[source]
+        array = _keypoints(values, input.stored) if field == "keypoints" else values[source]
         if array is None and field == "parts" and values["iuv"] is not None:
             array = SURFACE_TO_7[values["iuv"][..., 0]]
         if array is None:
@@ -104,9 +114,20 @@ def fit(values: Mapping[str, np.ndarray], input: InputConfig, labels: Iterable[F
     return arrays
 
 
-def missing_field(field: Field, *, key: str | None = None, place: str | None = None) -> ShardError:
+def _keypoints(values: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+    """(17, 3) float32 x, y and v of a sample whose image is resized to size (H, W)."""
+    points = values["meta"].keypoints
+    if points is None:
+        return None
+    height, width = values["image"].shape[:2]
+    return np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
+
+
+def missing_field(field: Label, *, key: str | None = None, place: str | None = None) -> ShardError:
     """The error for a sample, or a set, without something that a network needs."""
     members = " or ".join(next(iter(MEMBERS[source].codecs)) for source in sources_of(field))
+    if field == "keypoints":
+        members = "keypoints in meta.json"
     where = "" if place is None else f"{place} "
     return ShardError(f"{where}has no {members}, which this network needs; add it: {ADDED_BY}", key=key, field=field)
 

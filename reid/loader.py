@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from reid.batch import StoredBatch
 from reid.dataset import DataConfig, Samples
+from reid.fit import Label
 from shards.console import progress_bar
 from shards.errors import ShardError
-from shards.schema import Field
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class _About:
         self._columns = torch.from_numpy(np.stack([train_set.classes, train_set.origins, train_set.camera_ids]))
         self._columns = self._columns.to(device)
 
-    def batch(self, read: np.ndarray, arrays: Mapping[Field, Tensor]) -> StoredBatch:
+    def batch(self, read: np.ndarray, arrays: Mapping[Label, Tensor]) -> StoredBatch:
         """read (B,) int64, numbers of the samples whose arrays these are."""
         identities, origins, camera_ids = self._columns[:, _to_device(torch.from_numpy(read), self._device)]
         return StoredBatch(
@@ -126,11 +126,11 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _decode_all(train_set: Samples, storage: torch.device, num_threads: int) -> tuple[dict[Field, Tensor], np.ndarray]:
-    """Field -> (N, ...) uint8 on `storage`, and (N,) int64, the samples read: others for bad ones."""
+def _decode_all(train_set: Samples, storage: torch.device, num_threads: int) -> tuple[dict[Label, Tensor], np.ndarray]:
+    """Label -> (N, ...) on `storage`, and (N,) int64, the samples read: others for bad ones."""
     size = len(train_set)
     arrays = {
-        field: torch.empty((size, *shape), dtype=torch.uint8, device=storage)
+        field: torch.empty((size, *shape), dtype=torch.float32 if field == "keypoints" else torch.uint8, device=storage)
         for field, shape in train_set.shapes().items()
     }
     read = np.empty(size, np.int64)
@@ -156,7 +156,7 @@ class _Decoded(Dataset):
     def __init__(self, train_set: Samples):
         self._train_set = train_set
 
-    def __getitem__(self, index: int) -> tuple[int, dict[Field, np.ndarray]] | ShardError:
+    def __getitem__(self, index: int) -> tuple[int, dict[Label, np.ndarray]] | ShardError:
         try:
             return self._train_set.read_good(index)
         except ShardError as error:
@@ -172,11 +172,11 @@ class _Rows:
         return (row.tolist() for row in self.rows)
 
 
-Named = tuple[list[Any], dict[Field, Tensor]]
+Named = tuple[list[Any], dict[Label, Tensor]]
 """Numbers or keys of B samples, and their arrays (B, ...)."""
 
 
-def collate(samples: list[tuple[Any, dict[Field, np.ndarray]] | ShardError]) -> Named | ShardError:
+def collate(samples: list[tuple[Any, dict[Label, np.ndarray]] | ShardError]) -> Named | ShardError:
     """(name, arrays) of each sample as one batch; the error instead where one could not be read. It comes home as a value
     because a DataLoader would turn it into a text with its worker's traceback."""
     for sample in samples:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from reid.models.model import Model
+from reid.models.model import Network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +82,7 @@ class Turn:
     """Names of the losses whose turn it is not; it brings down all others."""
 
 
-def make_turns(model: Model, config: OptimiseConfig) -> tuple[Turn, ...]:
+def make_turns(model: Network, config: OptimiseConfig) -> tuple[Turn, ...]:
     """The optimisers that take turns from step to step; one, unless `triplet_learning_rate` is given."""
     if config.triplet_learning_rate is None:
         return (Turn(optimiser=_optimiser(model, config), learning_rate=config.learning_rate, waiting=frozenset()),)
@@ -93,7 +93,7 @@ def make_turns(model: Model, config: OptimiseConfig) -> tuple[Turn, ...]:
     )
 
 
-def _optimiser(model: Model, config: OptimiseConfig) -> Optimizer:
+def _optimiser(model: Network, config: OptimiseConfig) -> Optimizer:
     factors = {"backbone": config.backbone_factor, **model.rate_factors}
     groups = [{"params": list(model.get_submodule(name).parameters()), "factor": f} for name, f in factors.items()]
     known = {parameter for group in groups for parameter in group["params"]}
@@ -129,7 +129,7 @@ def hold(*modules: nn.Module) -> None:
             parameter.grad = None
 
 
-def state_tensors(turns: Sequence[Turn], model: Model) -> dict[str, torch.Tensor]:
+def state_tensors(turns: Sequence[Turn], model: Network) -> dict[str, torch.Tensor]:
     """What the optimisers remember, `TURN.PARAMETER/NAME` -> tensor."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
@@ -141,7 +141,7 @@ def state_tensors(turns: Sequence[Turn], model: Model) -> dict[str, torch.Tensor
     }
 
 
-def load_state_tensors(turns: Sequence[Turn], model: Model, tensors: dict[str, torch.Tensor]) -> None:
+def load_state_tensors(turns: Sequence[Turn], model: Network, tensors: dict[str, torch.Tensor]) -> None:
     """The inverse of `state_tensors`; tensors go to where the parameters lie."""
     parameters = dict(model.named_parameters())
     for name, value in tensors.items():

@@ -18,12 +18,12 @@ from webdataset.utils import pytorch_worker_info
 
 from reid.batch import ORIGINS, UNKNOWN, StoredBatch
 from reid.dataset import DataConfig
-from reid.fit import InputConfig, fields_to_read, fit, missing_field, sources_of
+from reid.fit import InputConfig, Label, fields_to_read, fit, missing_field, sources_of
 from reid.loader import PREFETCH, collate, whole
 from shards.errors import ShardError
 from shards.manifest import Manifest, read_complete_manifest
 from shards.remote import fetch_manifest, is_url
-from shards.schema import EXTENSIONS, Field
+from shards.schema import EXTENSIONS
 from shards.semantics import SURFACE_TO_7
 from shards.stream import ShardStream, stream
 
@@ -34,8 +34,8 @@ SHUFFLE_BUFFER = 1000
 
 PairSource = Callable[[int], Iterator[Any]]
 """first -> batches number first, first + 1 and so on without end: objects with `image` (B, h, w, 3) uint8 and those of
-`texture` (B, 256, 256, 3), `iuv` (B, h, w, 3) and `aligned` (B, h', w', 3), uint8, that the model asks for; with textures
-`uv_layout`, a string. Such is `synth.live.LiveBatches(...).batches`. Each process has a source of its own, with another
+`texture` (B, 256, 256, 3), `iuv` (B, h, w, 3) and `aligned` (B, h', w', 3), uint8, and `keypoints` (B, 17, 3) float32 that
+the model asks for; with textures `uv_layout`, a string. Such is `synth.live.LiveBatches(...).batches`. Each process has a source of its own, with another
 seed than the others'."""
 Pairs = Callable[[int], Iterator[StoredBatch]]
 """first -> batches number first, first + 1 and so on without end, as they are stored, identities UNKNOWN. One
@@ -53,7 +53,7 @@ def pairs_before(ratio: tuple[int, int], step: int) -> int:
     return step * ratio[1] // sum(ratio)
 
 
-def live_pairs(source: PairSource, input: InputConfig, labels: frozenset[Field], device: torch.device) -> Pairs:
+def live_pairs(source: PairSource, input: InputConfig, labels: frozenset[Label], device: torch.device) -> Pairs:
     """The batches of `source`, resized, on the device. Raises ValueError for a label that they have not."""
 
     def batches(first: int) -> Iterator[StoredBatch]:
@@ -66,8 +66,8 @@ def live_pairs(source: PairSource, input: InputConfig, labels: frozenset[Field],
     return batches
 
 
-def _arrays(batch: Any, input: InputConfig, labels: frozenset[Field]) -> dict[Field, Tensor]:
-    arrays: dict[Field, Tensor] = {}
+def _arrays(batch: Any, input: InputConfig, labels: frozenset[Label]) -> dict[Label, Tensor]:
+    arrays: dict[Label, Tensor] = {}
     for field in ("image", *sorted(labels)):
         array = getattr(batch, input.picture if field == "image" else field, None)
         if array is None and field == "parts" and getattr(batch, "iuv", None) is not None:
@@ -76,10 +76,17 @@ def _arrays(batch: Any, input: InputConfig, labels: frozenset[Field]) -> dict[Fi
             raise ValueError(
                 f"the model is trained with {field}, which the source of pairs does not give; add it there"
             )
-        if field != "texture" and array.shape[1:3] != input.stored:
+        if field == "keypoints":
+            array = array * array.new_tensor(_scale(batch.image.shape[1:3], input.stored))
+        elif field != "texture" and array.shape[1:3] != input.stored:
             array = _resize(array, input.stored, smooth=field in ("image", "aligned"))
         arrays[field] = array
     return arrays
+
+
+def _scale(old: tuple[int, int], new: tuple[int, int]) -> tuple[float, float, float]:
+    """What x, y and v are multiplied by when pictures (height, width) are resized."""
+    return new[1] / old[1], new[0] / old[0], 1.0
 
 
 def _resize(array: Tensor, size: tuple[int, int], *, smooth: bool) -> Tensor:
@@ -97,7 +104,7 @@ def _resize(array: Tensor, size: tuple[int, int], *, smooth: bool) -> Tensor:
 def shard_pairs(
     config: DataConfig,
     input: InputConfig,
-    labels: frozenset[Field],
+    labels: frozenset[Label],
     batch_size: int,
     device: torch.device,
     *,
@@ -172,6 +179,11 @@ def shard_pairs(
     return batches
 
 
+def uv_layout_of(config: DataConfig) -> str | None:
+    """The uv layout that the first sample under config.pairs names."""
+    return next(iter(stream(config.pairs[0], fields=["meta"])))["meta"].uv_layout
+
+
 def num_pairs(config: DataConfig) -> int:
     """Samples in the sets under config.pairs."""
     return sum(_manifest(place).num_samples for place in config.pairs)
@@ -181,7 +193,7 @@ def _manifest(place: str) -> Manifest:
     return fetch_manifest(place)[0] if is_url(place) else read_complete_manifest(Path(place))
 
 
-def _check_fields(place: str, manifest: Manifest, fields: Iterable[Field]) -> None:
+def _check_fields(place: str, manifest: Manifest, fields: Iterable[Label]) -> None:
     have = {EXTENSIONS[extension] for extension in manifest.totals()["members"]}
     for field in sorted(fields):
         if not have.intersection(sources_of(field)):
@@ -191,20 +203,21 @@ def _check_fields(place: str, manifest: Manifest, fields: Iterable[Field]) -> No
 class _Fitted(IterableDataset):
     """What a worker process makes: samples of the stream, as they are kept, by key and uv layout, "" where nobody asks."""
 
-    def __init__(self, samples: ShardStream, input: InputConfig, labels: frozenset[Field]):
+    def __init__(self, samples: ShardStream, input: InputConfig, labels: frozenset[Label]):
         self._samples, self._input, self._labels = samples, input, labels
+        self._tells_layout = "texture" in labels
 
-    def __iter__(self) -> Iterator[tuple[tuple[str, str], dict[Field, np.ndarray]] | ShardError]:
+    def __iter__(self) -> Iterator[tuple[tuple[str, str], dict[Label, np.ndarray]] | ShardError]:
         try:
             for sample in self._samples:
-                layout = sample["meta"].uv_layout if "meta" in sample else ""
+                layout = sample["meta"].uv_layout if self._tells_layout else ""
                 yield (f"pairs/{sample['key']}", layout), fit(sample, self._input, self._labels)
         except ShardError as error:
             yield error
 
 
 def _stored(
-    arrays: Mapping[Field, Tensor], keys: tuple[str, ...], layout: str | None, device: torch.device
+    arrays: Mapping[Label, Tensor], keys: tuple[str, ...], layout: str | None, device: torch.device
 ) -> StoredBatch:
     arrays = {field: array.to(device, non_blocking=True) for field, array in arrays.items()}
     count = len(keys)

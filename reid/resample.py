@@ -49,6 +49,22 @@ def positions(window: Tensor, crop: Tensor, flip: Tensor, input: InputConfig) ->
     return cos * x + sin * y + x0, cos * y - sin * x + y0
 
 
+def places_of(
+    x: Tensor, y: Tensor, window: Tensor | None, crop: Tensor, flip: Tensor, input: InputConfig
+) -> tuple[Tensor, Tensor]:
+    """The inverse of `positions`, for any points: x and y (B, N) float32 in the stored pictures -> in the batch's pictures,
+    also beyond their borders. window: None where every pixel of the crop stays a pixel."""
+    top, left = crop[:, :1], crop[:, 1:]
+    x, y = x - left, y - top
+    if window is not None:
+        top, left, height, width, angle = window[..., None].unbind(1)
+        x, y = x - input.width / 2, y - input.height / 2
+        cos, sin = angle.cos(), angle.sin()
+        x, y = cos * x - sin * y + input.width / 2, sin * x + cos * y + input.height / 2
+        x, y = (x - left) * (input.width / width), (y - top) * (input.height / height)
+    return torch.where(flip[:, None], input.width - x, x), y
+
+
 def read_between(pictures: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """pictures (B, h, w, 3) uint8 at x, y (B, H, W) float32 -> (B, H, W, 3) float32, bilinear; their border goes on beyond it."""
     height, width = pictures.shape[1:3]

@@ -29,9 +29,9 @@ from reid.evaluate import ScoredSet, open_scored_set, places_to_score, score
 from reid.interrupt import Interrupt
 from reid.journal import Journal, open_journal
 from reid.loader import make_loader
-from reid.models.model import Model
+from reid.models.model import Network
 from reid.optimise import Turn, load_state_tensors, make_turns, state_tensors
-from reid.pairs import PairSource, live_pairs, num_pairs, shard_pairs
+from reid.pairs import PairSource, live_pairs, num_pairs, shard_pairs, uv_layout_of
 from reid.start import start
 from shards.writer import atomic_file
 
@@ -45,7 +45,7 @@ class Setup:
     config: TrainConfig
     folder: Path
     accelerator: Accelerator
-    model: Model
+    model: Network
     network: nn.Module
     """`model` as several processes, mixed precision and the compiler wrap it."""
     turns: tuple[Turn, ...]
@@ -136,6 +136,7 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
         load_state_tensors(turns, model, optimiser)
         if accelerator.scaler is not None and state.scaler is not None:
             accelerator.scaler.load_state_dict(dict(state.scaler))
+    batches = open_batches(config, train_set, model, accelerator, pairs)
     setup = Setup(
         config=config,
         folder=out,
@@ -143,11 +144,11 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
         model=model,
         network=network,
         turns=turns,
-        batches=open_batches(config, train_set, model, accelerator, pairs),
+        batches=batches,
         scored=tuple(open_scored_set(place, config, accelerator) for place in places_to_score(config))
         if config.evaluate.every
         else (),
-        state=state,
+        state=replace(state, uv_layout=batches.uv_layout),
     )
     announce(setup)
     return setup
@@ -198,7 +199,7 @@ def computes_in_bf16() -> bool:
     )
 
 
-def wrap(model: Model, config: TrainConfig, accelerator: Accelerator) -> tuple[nn.Module, tuple[Turn, ...]]:
+def wrap(model: Network, config: TrainConfig, accelerator: Accelerator) -> tuple[nn.Module, tuple[Turn, ...]]:
     """The network as it is stepped, and its optimisers."""
     network: nn.Module = model
     if config.sync_batch_norm:
@@ -211,7 +212,7 @@ def wrap(model: Model, config: TrainConfig, accelerator: Accelerator) -> tuple[n
 
 
 def open_batches(
-    config: TrainConfig, train_set: Samples | None, model: Model, accelerator: Accelerator, pairs: PairSource | None
+    config: TrainConfig, train_set: Samples | None, model: Network, accelerator: Accelerator, pairs: PairSource | None
 ) -> Batches:
     """The batches of this process. Raises ValueError for pairs that the model has no use for."""
     wants_pairs = pairs is not None or bool(config.data.pairs)
@@ -224,6 +225,9 @@ def open_batches(
         )
     train_set = None if train_set is None else train_set.with_labels(model.labels)
     size = config.sampler.batch_size // accelerator.num_processes
+    uv_layout = None if train_set is None else train_set.uv_layout
+    if uv_layout is None and config.data.pairs and "texture" in model.labels:
+        uv_layout = uv_layout_of(config.data)
     if pairs is not None:
         pairs = live_pairs(pairs, config.input, model.labels, accelerator.device)
     elif config.data.pairs:
@@ -240,6 +244,7 @@ def open_batches(
         train_set=train_set,
         loader=None if train_set is None else make_loader(train_set, config.data, accelerator.device),
         pairs=pairs,
+        uv_layout=uv_layout,
         pair_steps=0 if train_set is not None else num_pairs(config.data) // config.sampler.batch_size,
         process=accelerator.process_index,
         num_processes=accelerator.num_processes,

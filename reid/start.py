@@ -14,10 +14,11 @@ from reid.checkpoint import (
     checkpoint_path,
     load_weights,
     read_checkpoint,
+    read_weights,
     which_checkpoint,
 )
 from reid.models.build import build_model
-from reid.models.model import Model
+from reid.models.model import Network
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ LITTLE = 0.1
 """Layers that learn at less than this times the rate of new ones are meant to have learned before."""
 
 
-def start(state: State, out: Path, *, resume: bool) -> tuple[Model, State, Mapping[str, Tensor] | None]:
+def start(state: State, out: Path, *, resume: bool) -> tuple[Network, State, Mapping[str, Tensor] | None]:
     """The network of the run in the folder `out`, where that stands, and what its optimisers remember (None at its beginning).
 
     state: as a run of its configuration begins. Raises ValueError and FileNotFoundError for a checkpoint, a run to start
@@ -36,7 +37,7 @@ def start(state: State, out: Path, *, resume: bool) -> tuple[Model, State, Mappi
         logger.warning("%s holds no checkpoint to go on from: the run starts at the beginning", out)
     goes_on = resume and last.is_file()
     if goes_on:
-        found, weights, optimiser = read_checkpoint(last)
+        found, weights, optimiser = read_checkpoint(last, type(config))
         check_same_run(found, state)
         state = replace(found, config=config)
     torch.manual_seed(config.seed)
@@ -54,18 +55,20 @@ def start(state: State, out: Path, *, resume: bool) -> tuple[Model, State, Mappi
     return model, replace(state, provenance=provenance), None
 
 
-def start_from(model: Model, state: State, folder: Path) -> str:
+def start_from(model: Network, state: State, folder: Path) -> str:
     """Give the network of a run in `state` the weights of the run in `folder` that have the same names and shapes, and say so
     in words.
 
-    What tells identities apart (`Model.identity_layers`) is taken over where the people are the same. Raises
+    What tells identities apart (`Network.identity_layers`) is taken over where the people are the same. Raises
     FileNotFoundError without a checkpoint, ValueError where the backbone's weights are not all there.
     """
     path = which_checkpoint(folder)
-    found, theirs, _ = read_checkpoint(path)
+    found, theirs = read_weights(path)
     weights = {ours: value for name, value in theirs.items() for ours in model.translate(name)}
     wanted = model.state_dict()
-    others = () if found.class_names == state.class_names else tuple(f"{name}." for name in model.identity_layers)
+    others = (
+        () if tuple(found["class_names"]) == state.class_names else tuple(f"{name}." for name in model.identity_layers)
+    )
     fitting = {
         name: weights[name]
         for name, value in wanted.items()
@@ -76,7 +79,7 @@ def start_from(model: Model, state: State, folder: Path) -> str:
             f"{path} has another backbone: it lacks {missing[0]}, or has it in another shape, and {len(missing) - 1} more. "
             "Start from a run with the same model.backbone.name, of MGN only another MGN"
         )
-    drawn = [getattr(one.config.model, "reconstruct", None) for one in (found, state)]
+    drawn = [found["config"]["model"].get("reconstruct"), getattr(state.config.model, "reconstruct", None)]
     if None not in drawn and drawn[0] != drawn[1]:
         logger.warning("the decoder of %s has learned to draw %s, this run's draws %s", path, *drawn)
     model.load_state_dict(fitting, strict=False)
@@ -84,7 +87,7 @@ def start_from(model: Model, state: State, folder: Path) -> str:
     return f"weights of {path}" + (f" (new: {', '.join(new)})" if new else "")
 
 
-def _warn_of_random_weights(model: Model, state: State, provenance: str) -> None:
+def _warn_of_random_weights(model: Network, state: State, provenance: str) -> None:
     optimise = state.config.optimise
     if optimise.head_only_epochs and provenance.startswith("random"):
         logger.warning(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 import tyro
 from accelerate import PartialState
 
+from reid.cli import chosen_preset
 from reid.config import TrainConfig
 from reid.presets import PRESETS, describe
 from reid.train import train
@@ -43,22 +44,15 @@ class Train:
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
         """With the settings of the preset that the arguments begin with. Raises ValueError where they begin otherwise."""
-        return cls(preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[_preset(arguments) or "baseline"]())
+        return cls(
+            preset=tyro.MISSING, out=tyro.MISSING, config=PRESETS[chosen_preset(arguments, PRESETS) or "baseline"]()
+        )
 
     @classmethod
     def description(cls, arguments: Sequence[str]) -> str:
         """What `--help` says: of the preset that the arguments begin with, or of all."""
-        chosen = _preset(arguments)
+        chosen = chosen_preset(arguments, PRESETS)
         if chosen is not None:
             return describe(chosen)
         lines = [f"{preset}: {describe(preset).splitlines()[0]}" for preset in PRESETS]
         return "\n\n".join([cls.__doc__ or "", *lines])
-
-
-def _preset(arguments: Sequence[str]) -> str | None:
-    """The preset that the arguments begin with; None where nothing, or help, is asked for."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        return None
-    if arguments[0] not in PRESETS:
-        raise ValueError(f"the first argument must be a preset, {', '.join(PRESETS)}; got {arguments[0]}")
-    return arguments[0]

@@ -14,7 +14,7 @@ from reid.losses import LossConfig, identity_losses, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.dsag_stream import DsagStream
 from reid.models.heads import classifier, linear, neck
-from reid.models.model import Model
+from reid.models.model import Model, ModelConfig
 from reid.models.residual import residual_stage
 from reid.part_images import cropped_part_images, dense_part_images
 from shards.semantics import PARTS_8
@@ -29,7 +29,7 @@ _HEADS: Mapping[str, Mapping[str, int]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DsaConfig:
+class DsaConfig(ModelConfig):
     """Two streams, fused in training (Zhang et al. 2019, fig. 3)."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -57,6 +57,9 @@ class DsaConfig:
             raise ValueError(f"part_size must be a multiple of 4, got {self.part_size}")
         if not 0 <= self.fused_identity_weight < math.inf:
             raise ValueError(f"fused_identity_weight must be >= 0, got {self.fused_identity_weight}")
+
+    def build(self, backbone: Backbone, num_classes: int, *, losses: LossConfig) -> "Dsa":
+        return Dsa(self, backbone, num_classes, losses=losses)
 
 
 class Dsa(Model):

@@ -9,11 +9,12 @@ from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.heads import classifier, embedding_layer, neck, pool_stripes
+from reid.models.model import ModelConfig
 from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GlobalPoolConfig:
+class GlobalPoolConfig(ModelConfig):
     """Pooled feature map, embedding layer, identity classifier (Huang et al. 2020, fig. 4)."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -34,6 +35,9 @@ class GlobalPoolConfig:
             raise ValueError(f"embedding_dim must be >= 1, or None, got {self.embedding_dim}")
         if self.neck and self.embedding_dim is not None:
             raise ValueError(f"a neck takes the place of the embedding layer: set embedding_dim None, got {self}")
+
+    def build(self, backbone: Backbone, num_classes: int, *, losses: LossConfig) -> "GlobalPool":
+        return GlobalPool(self, backbone, num_classes, losses=losses)
 
 
 class GlobalPool(PartAware):

@@ -10,6 +10,7 @@ from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.heads import classifier, embedding_layer, linear, pool_stripes
+from reid.models.model import ModelConfig
 from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 NUM_BRANCHES = 3
@@ -17,7 +18,7 @@ NUM_BRANCHES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MgnConfig:
+class MgnConfig(ModelConfig):
     """Multiple granularities (Wang et al. 2018) as Huang et al. 2020, fig. 8, has them: all branches at stride 16."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -32,6 +33,9 @@ class MgnConfig:
             raise ValueError(f"MGN branches inside a ResNet: --model.backbone.name resnet50, got {self.backbone.name}")
         if self.embedding_dim < 1:
             raise ValueError(f"embedding_dim must be >= 1, got {self.embedding_dim}")
+
+    def build(self, backbone: Backbone, num_classes: int, *, losses: LossConfig) -> "Mgn":
+        return Mgn(self, backbone, num_classes, losses=losses)
 
 
 SHARED = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3.0")

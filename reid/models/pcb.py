@@ -9,11 +9,12 @@ from reid.batch import Batch
 from reid.losses import LossConfig, reid_losses
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.heads import classifier, embedding_layer, pool_stripes
+from reid.models.model import ModelConfig
 from reid.models.part_head import PartAware, PartHead, PartHeadConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PcbConfig:
+class PcbConfig(ModelConfig):
     """Stripes of the feature map (Sun et al. 2018) as Huang et al. 2020, fig. 5, has them: max-pooled."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -28,6 +29,9 @@ class PcbConfig:
         for name in ("num_stripes", "embedding_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+    def build(self, backbone: Backbone, num_classes: int, *, losses: LossConfig) -> "Pcb":
+        return Pcb(self, backbone, num_classes, losses=losses)
 
 
 class Pcb(PartAware):

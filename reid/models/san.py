@@ -13,6 +13,7 @@ from reid.gather import gather
 from reid.losses import LossConfig
 from reid.models.backbone import Backbone, BackboneConfig
 from reid.models.global_pool import GlobalPool, GlobalPoolConfig
+from reid.models.model import ModelConfig
 from reid.models.texture_decoder import NUM_BLOCKS, TextureDecoder, to_pixels, to_signed
 from shards.schema import Field
 
@@ -22,7 +23,7 @@ of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SanConfig:
+class SanConfig(ModelConfig):
     """Average pooling as in `baseline`, and in training a decoder on the same map (fig. 2)."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -77,6 +78,18 @@ class SanConfig:
             raise ValueError(
                 f"encoder_skips are taken from the layers of a ResNet, got {self.backbone.name}: set them False"
             )
+
+    def build(self, backbone: Backbone, num_classes: int, *, losses: LossConfig) -> "San":
+        return San(self, backbone, num_classes, losses=losses)
+
+    def needs_identities(self, losses: LossConfig) -> bool:
+        return bool(losses.identity_weight or losses.triplet_weight or self.constraint_weight)
+
+    def needs_triplets(self, losses: LossConfig) -> bool:
+        return losses.triplet_weight > 0 or self.constraint_weight > 0
+
+    def is_trained_on(self, height: int, width: int) -> bool:
+        return not self.encoder_skips or (height % 16 == 0 and width % 16 == 0)
 
 
 class San(GlobalPool):

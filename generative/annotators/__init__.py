@@ -1,0 +1,1 @@
+"""Networks that learn a label from shards that have it, and write it for pictures that have not."""

@@ -1,0 +1,15 @@
+"""Learn from shards, write shards: python -m generative COMMAND."""
+
+from collections.abc import Mapping
+
+from reid.cli import dispatch
+
+COMMANDS: Mapping[str, str] = {
+    "train": "Train",
+}
+"""Name -> class in `generative.commands.NAME`; only the module asked for is imported."""
+
+
+def cli() -> int:
+    """Parse the command line and run the command; returns the exit code."""
+    return dispatch("generative", COMMANDS, __doc__)

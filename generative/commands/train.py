@@ -1,0 +1,62 @@
+"""`python -m generative train PRESET`, or `accelerate launch -m generative train PRESET` for several GPUs."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import tyro
+from accelerate import PartialState
+
+from generative.config import AnnotatorTrainConfig
+from generative.presets import PRESETS
+from reid.cli import chosen_preset
+from reid.train import train
+from shards.console import write_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """Train an annotator on shards that have its label. `train PRESET --help` shows a preset's settings."""
+
+    preset: Annotated[Literal[tuple(PRESETS)], tyro.conf.Positional]  # type: ignore[valid-type]
+    """What to learn, and settings to start from; every one can be given anew."""
+    data: tuple[str, ...]
+    """Folders or URLs of shards to learn from."""
+    out: Path
+    """Folder for checkpoints, metrics and TensorBoard logs."""
+    config: Annotated[AnnotatorTrainConfig, tyro.conf.arg(name="")]
+    resume: bool = False
+    """Go on with the run in that folder, exactly where it stopped."""
+    json: bool = False
+    """Write JSON to stdout."""
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        config = replace(self.config, data=replace(self.config.data, pairs=self.data))
+        state = train(config, self.out, resume=self.resume)
+        if not PartialState().is_main_process:
+            return 0
+        if self.json:
+            write_json({"out": str(self.out), "steps": state.total_steps})
+        else:
+            write_text(
+                f"{state.total_steps:,} steps: {self.out}; use it with `python -m generative annotate {self.out}`"
+            )
+        return 0
+
+    @classmethod
+    def default(cls, arguments: Sequence[str]) -> Self:
+        """With the settings of the preset that the arguments begin with. Raises ValueError where they begin otherwise."""
+        preset = chosen_preset(arguments, PRESETS) or "texture"
+        return cls(preset=tyro.MISSING, data=tyro.MISSING, out=tyro.MISSING, config=PRESETS[preset]())
+
+    @classmethod
+    def description(cls, arguments: Sequence[str]) -> str:
+        """What `--help` says: of the preset that the arguments begin with, or of all."""
+        chosen = chosen_preset(arguments, PRESETS)
+        if chosen is not None:
+            return inspect.getdoc(PRESETS[chosen]) or ""
+        lines = [f"{name}: {(inspect.getdoc(preset) or '').splitlines()[0]}" for name, preset in PRESETS.items()]
+        return "\n\n".join([cls.__doc__ or "", *lines])

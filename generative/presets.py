@@ -1,0 +1,103 @@
+"""Whole configurations of what `python -m generative train` trains: the published settings of the papers.
+
+What a paper leaves open is filled in with the usual choice, and its line says so.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+
+from generative.annotators.iuv import IuvConfig
+from generative.annotators.keypoints import KeypointsConfig
+from generative.annotators.parts import PartsConfig
+from generative.config import AnnotatorTrainConfig
+from reid.augment import AugmentConfig
+from reid.fit import InputConfig
+from reid.optimise import OptimiseConfig
+from reid.presets import san_pg
+from reid.sampler import SamplerConfig
+
+SURVEILLANCE = AugmentConfig(
+    pad=10, flip=0.5, erase=0.0, rotate=10.0, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05
+)
+"""Cameras differ most in colour, and detectors cut people out at an angle, too large or too small."""
+
+
+def texture() -> AnnotatorTrainConfig:
+    """SAN-PG (Jin et al. 2020, sec. 3.1): the texture of the whole body, from rendered pairs. SAN starts from it.
+
+    Its settings are those of `python -m reid train san-pg`, which is the same training.
+    """
+    config = san_pg()
+    kept = {one.name: getattr(config, one.name) for one in fields(config) if one.name in ("model", "losses", "sampler")}
+    return AnnotatorTrainConfig(**kept, augment=config.augment, optimise=config.optimise)
+
+
+def iuv() -> AnnotatorTrainConfig:
+    """Surface of the body and place on it (DensePose): ResNet-50, two deconvolutions, 256 x 128. No paper here trains one.
+
+    Adam at 1e-4, batch 32, 30 epochs, cosine.
+    """
+    return AnnotatorTrainConfig(
+        model=IuvConfig(),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=None),
+        augment=SURVEILLANCE,
+        optimise=_adam(epochs=30),
+    )
+
+
+def parts() -> AnnotatorTrainConfig:
+    """Seven parts of the body (Huang et al. 2020, sec. IV-B): DANet, SGD at 0.003, times 0.6 after each of 5 epochs, batch 16.
+
+    Pictures are 384 x 192 (shorter side 192). Momentum 0.9 and weight decay 1e-4 are DANet's. Of the augmentation in the paper,
+    scaling is not here, but rotation, flip and colour are.
+    """
+    return AnnotatorTrainConfig(
+        model=PartsConfig(),
+        input=InputConfig(height=384, width=192),
+        sampler=SamplerConfig(batch_size=16, images_per_identity=None),
+        augment=replace(SURVEILLANCE, pad=24),
+        optimise=OptimiseConfig(
+            optimiser="sgd",
+            epochs=5,
+            learning_rate=0.003,
+            weight_decay=1e-4,
+            warmup_epochs=0,
+            milestones=(1, 2, 3, 4),
+            gamma=0.6,
+        ),
+    )
+
+
+def keypoints() -> AnnotatorTrainConfig:
+    """The 17 keypoints of COCO (Xiao et al. 2018): ResNet-50, two deconvolutions, 256 x 128, Adam at 1e-3, batch 32, 30 epochs.
+
+    The rate falls to a tenth after 20 and 27 epochs, the shares at which theirs does.
+    """
+    return AnnotatorTrainConfig(
+        model=KeypointsConfig(),
+        sampler=SamplerConfig(batch_size=32, images_per_identity=None),
+        augment=replace(SURVEILLANCE, rotate=30.0),
+        optimise=OptimiseConfig(
+            optimiser="adam",
+            epochs=30,
+            learning_rate=1e-3,
+            weight_decay=0.0,
+            warmup_epochs=0,
+            milestones=(20, 27),
+        ),
+    )
+
+
+def _adam(*, epochs: int) -> OptimiseConfig:
+    return OptimiseConfig(
+        optimiser="adam", epochs=epochs, learning_rate=1e-4, weight_decay=0.0, warmup_epochs=0, decay="cosine"
+    )
+
+
+PRESETS: Mapping[str, Callable[[], AnnotatorTrainConfig]] = {
+    "texture": texture,
+    "iuv": iuv,
+    "parts": parts,
+    "keypoints": keypoints,
+}
+"""Name -> configuration."""
