@@ -17,6 +17,9 @@ class Row:
     """Batches of known people to batches of rendered pairs; None for no pairs."""
     draws: str = "texture"
     """What the network that it starts from has learned to draw (`model.reconstruct`)."""
+    is_taught: bool = True
+    """Whether it starts from the network that has learned to draw, where all rows of a size do; one that does not is for such
+    sizes alone."""
     source: str = ""
     """Where the comparison was published."""
 
@@ -51,6 +54,7 @@ _STRUCTURE = "--model.part-head.structure"
 
 ROWS: Mapping[str, Row] = {
     "baseline": Row(preset="baseline"),
+    "baseline-untaught": Row(preset="baseline", beside="baseline", is_taught=False, source="what the start is worth"),
     "san-basic": _san("san-basic"),
     "san-tr": _san("san"),
     "san-tr-mean": _san("san", *_MEAN, source="L_TR of means over channels, as in the authors' code"),
@@ -59,6 +63,11 @@ ROWS: Mapping[str, Row] = {
     "san-mean": _san("san", *_MEAN, pairs=(1, 1), source="L_TR of means over channels, as in the authors' code"),
     "san-basic-kept-texture": _san(
         "san-basic", _KEPT, beside="san-basic", source="flipped pictures keep their texture, as in SAN"
+    ),
+    "san-basic-x20": _san(
+        "san-basic",
+        *("--model.reconstruction-weight", "20"),
+        source="L_Rec that moves the encoder as much as L_ID does",
     ),
     "san-input": _san("san-basic", draws="input", source="SAN, table 2"),
     "san-aligned": _san("san-basic", draws="aligned", source="SAN, table 2"),
@@ -92,8 +101,5 @@ ROWS: Mapping[str, Row] = {
     },
 }
 """Name -> row."""
-SMALL = (
-    *("baseline", "san-basic", "san-basic-kept-texture", "san-tr-mean", "san-pairs", "san-mean"),
-    *("dsa-two-branches", "dsa", "gp-r50", "gp-ps"),
-)
-"""Rows that a CPU has done in an hour."""
+SMALL = ("baseline", "san-basic", "dsa-two-branches", "dsa", "gp-r50", "gp-ps")
+"""Rows of size small by default: each method beside its baseline, within an hour."""

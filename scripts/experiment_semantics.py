@@ -5,15 +5,17 @@
 
 Train and test are sets of different seeds: other people, outfits, cameras and backgrounds, other times of day; training has few
 pictures of each person. Rows differ from the row beside them in the method alone. On a CPU all begin with one encoder, that was
-taught to regress the textures of rendered pairs (SAN-PG), in place of ImageNet's; at full size SAN alone does, as published. The
-same command goes on where it stopped.
+taught to regress the textures of rendered pairs (SAN-PG), in place of ImageNet's; at full size SAN alone does, as published. On
+a CPU, too, pooled maps have necks, SAN's decoder a bilinear last block, and DSA-reID part images of half the size. The same
+command goes on where it stopped.
 """
 
+import json
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,10 @@ class Size:
     """Options of all runs but the first."""
     pooled: tuple[str, ...]
     """More options of rows whose embedding is a pooled map, without layer or neck."""
+    drawing: tuple[str, ...]
+    """More options of rows that draw, and of the run that they start from."""
+    guided: tuple[str, ...]
+    """More options of rows that unroll the body."""
     starts_all: bool
     """Whether all rows begin with SAN-PG's encoder, or SAN's alone."""
 
@@ -52,13 +58,15 @@ POOLED = ("baseline", "san-basic", "san", "dsa-two-branches", "dsa")
 """Presets whose embedding is a pooled map."""
 
 
-def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, Any]:
+def _cpu(height: int, width: int, *, first_epochs: int, epochs: int, every: int) -> dict[str, Any]:
     """Options of ResNet-18 on small pictures: one schedule for all rows, so short that pooled maps need necks."""
     return {
         "pooled": ("--model.neck", "--evaluate.metric", "cosine"),
+        "drawing": ("--model.last-upsampling", "bilinear"),
+        "guided": ("--model.part-size", "16"),
         "starts_all": True,
         "first": (
-            *("--optimise.epochs", str(epochs), "--optimise.learning-rate", "5e-4", "--optimise.decay", "cosine"),
+            *("--optimise.epochs", str(first_epochs), "--optimise.learning-rate", "5e-4", "--optimise.decay", "cosine"),
             *("--augment.rotate", "0"),
         ),
         "every": (
@@ -66,7 +74,7 @@ def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, Any]:
             *("--input.height", str(height), "--input.width", str(width), "--augment.pad", "5"),
         ),
         "rest": (
-            *("--optimise.optimiser", "adam", "--optimise.learning-rate", "5e-4", "--optimise.backbone-factor", "1"),
+            *("--optimise.optimiser", "adam", "--optimise.learning-rate", "7e-4", "--optimise.backbone-factor", "1"),
             *("--optimise.epochs", str(epochs), "--optimise.warmup-epochs", "1", "--optimise.warmup-factor", "0.1"),
             *("--optimise.decay", "cosine", "--sampler.batch-size", "32", "--evaluate.every", str(every)),
         ),
@@ -74,8 +82,8 @@ def _cpu(height: int, width: int, *, epochs: int, every: int) -> dict[str, Any]:
 
 
 SIZES = {
-    "tiny": Size(num_train=12, num_test=4, num_pairs=64, **_cpu(64, 32, epochs=1, every=1)),
-    "small": Size(num_train=100, num_test=60, num_pairs=800, **_cpu(128, 64, epochs=10, every=5)),
+    "tiny": Size(num_train=12, num_test=4, num_pairs=64, **_cpu(64, 32, first_epochs=1, epochs=1, every=1)),
+    "small": Size(num_train=200, num_test=60, num_pairs=2000, **_cpu(128, 64, first_epochs=12, epochs=8, every=4)),
     "full": Size(
         num_train=700,
         num_test=700,
@@ -84,6 +92,8 @@ SIZES = {
         every=(),
         rest=("--evaluate.every", "20"),
         pooled=(),
+        drawing=(),
+        guided=(),
         starts_all=False,
     ),
 }
@@ -98,7 +108,7 @@ class Experiment:
     size: Literal["tiny", "small", "full"] = "small"
     """tiny: shows that it works, and no scores; small: ResNet-18 at 128 x 64; full: ResNet-50 and the papers' settings."""
     rows: tuple[str, ...] | None = None
-    """Of experiment_rows.ROWS; by default a few for size small, all for full."""
+    """Of experiment_rows.ROWS; by default each method and its baseline for sizes tiny and small, all for full."""
     seeds: int = 3
     """Runs of each row."""
     jobs: int = 1
@@ -121,6 +131,8 @@ class Experiment:
     def names(self) -> tuple[str, ...]:
         """The rows, each baseline before what stands beside it."""
         chosen = set(self.rows or (ROWS if self.size == "full" else SMALL))
+        if not SIZES[self.size].starts_all:
+            chosen = {name for name in chosen if ROWS[name].is_taught}
         chosen |= {ROWS[name].beside for name in chosen} - {None}
         return tuple(name for name in ROWS if name in chosen)
 
@@ -130,11 +142,11 @@ class Experiment:
         self._render(size)
         for draws in dict.fromkeys(ROWS[name].draws for name in self.names):
             pairs = ("--data.pairs", self.out / "pairs", "--model.reconstruct", draws)
-            self._train(f"start-{draws}", "san-pg", *pairs, *size.first, *size.every)
+            self._train(f"start-{draws}", "san-pg", *pairs, *size.first, *size.drawing, *size.every)
         waiting = [(name, seed) for seed in range(self.seeds) for name in self.names]
         with ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(lambda one: self._train_row(size, *one), waiting))
-        results = [self._result(name) for name in self.names]
+        results = [result for name in self.names for result in self._results(name)]
         if self.json:
             write_json({"size": self.size, "results": results})
         else:
@@ -156,31 +168,40 @@ class Experiment:
         data = ["--data.rendered", self.out / "train", "--evaluate.sets", self.out / "test"]
         if row.pairs is not None:
             data += ["--data.pairs", self.out / "pairs", "--data.pairs-ratio", *row.pairs]
-        if size.starts_all or row.preset.startswith("san"):
+        if row.is_taught and (size.starts_all or row.preset.startswith("san")):
             data += ["--start", self.out / f"start-{row.draws}"]
         if row.preset in POOLED:
             data += size.pooled
+        if row.preset.startswith("san"):
+            data += size.drawing
+        if row.preset.startswith("dsa"):
+            data += size.guided
         self._train(f"{name}-{seed}", row.preset, *data, "--seed", seed, *size.every, *size.rest, *row.options)
 
     def _train(self, name: str, preset: str, *options: Any) -> None:
         """Go on with a run to its end; one that is finished is left as it is."""
         self._do("reid", "train", preset, "--out", self.out / name, "--resume", *options)
 
-    def _result(self, name: str) -> dict[str, Any]:
-        """Scores of all seeds of a row: after the last epoch, and mAP on the way."""
-        ways = [scores_of(self.out / f"{name}-{seed}") for seed in range(self.seeds)]
-        return {
-            "row": name,
-            "beside": ROWS[name].beside,
-            "source": ROWS[name].source,
-            "mean_ap": [way[-1]["mean_ap"] for way in ways],
-            "rank1": [way[-1]["cmc"][0] for way in ways],
+    def _results(self, name: str) -> list[dict[str, Any]]:
+        """Scores of all seeds of a row: after the last epoch, and mAP on the way; and where it has a second stream, scores of
+        both together."""
+        folders = [self.out / f"{name}-{seed}" for seed in range(self.seeds)]
+        ways = [scores_of(folder) for folder in folders]
+        about = {"row": name, "beside": ROWS[name].beside, "source": ROWS[name].source}
+        alone = about | {
+            **_last([way[-1] for way in ways]),
             "epochs": [one["epoch"] for one in ways[0]],
             "curve": [statistics.mean(way[i]["mean_ap"] for way in ways) for i in range(len(ways[0]))],
         }
+        if ROWS[name].preset != "dsa":
+            return [alone]
+        told = [self._do("reid", "evaluate", folder, "--checkpoint", "last", "--fused", "--json") for folder in folders]
+        fused = [next(iter(json.loads(one).values())) for one in told]
+        return [alone, about | {"row": f"{name}, both streams", **_last(fused), "epochs": [], "curve": []}]
 
-    def _do(self, package: str, *arguments: Any) -> None:
-        """A command of the project with its share of the cores. Raises ValueError with its last words where it fails."""
+    def _do(self, package: str, *arguments: Any) -> str:
+        """What a command of the project, with its share of the cores, writes. Raises ValueError with its last words where it
+        fails."""
         threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
         command = [sys.executable, "-m", package, *map(str, arguments)]
         sys.stderr.write(f"$ {' '.join(command[1:])}\n")
@@ -189,6 +210,11 @@ class Experiment:
         )
         if done.returncode:
             raise ValueError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1]}")
+        return done.stdout
+
+
+def _last(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"mean_ap": [one["mean_ap"] for one in scores], "rank1": [one["cmc"][0] for one in scores]}
 
 
 def scores_of(folder: Path) -> list[dict[str, Any]]:
@@ -212,7 +238,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 f"{sum(g > 0 for g in gains)} of {len(gains)}",
             )
         lines.append(f"| {result['row']} | {spread(result['mean_ap'])} | {spread(result['rank1'])} | {gain} | {wins} |")
-    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results):
+    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results if result["epochs"]):
         lines += ["", f"| mAP after epoch | {' | '.join(map(str, epochs))} |", "|---|" + "---|" * len(epochs)]
         lines += [
             f"| {result['row']} | {' | '.join(f'{100 * value:.1f} %' for value in result['curve'])} |"
