@@ -113,9 +113,9 @@ def from_dict(values: Mapping[str, Any], *, where: str, kind: type[TrainConfig] 
     """
     refused = f"{where} holds a configuration that this version of lookalike does not read"
     known, name = [one.__name__ for one in get_args(_models(kind))], values.get("model", {}).get("type")
-    if (known or name) and name not in known:
-        wanted = f"one of {', '.join(known)}" if known else f"that of a {kind.__name__}"
-        raise ValueError(f"{refused} here: its network is {name or 'of another kind'}, not {wanted}")
+    if name is not None and name not in known:
+        wanted = f"one of {', '.join(known)}" if known else f"what {kind.__name__} describes"
+        raise ValueError(f"{refused} here: its network is a {name}, not {wanted}")
     try:
         return _converter(kind).structure(values, kind)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:

@@ -28,6 +28,10 @@ def load_transfer(folder: Path) -> TransferRun:
     Raises FileNotFoundError where there is none, ValueError where it is damaged or of another kind.
     """
     path = checkpoint_path(folder, "last")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint {path}: give the folder of a run of `python -m generative train pose-transfer`"
+        )
     state, tensors, _ = read_checkpoint(path, TransferConfig)
     generator = Generator(state.config.networks).requires_grad_(False).eval()
     name = "average."
