@@ -7,8 +7,10 @@ bent a little from sample to sample.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from shards import Meta, Sample
 from shards.codec import EncodedSample, encode_sample
@@ -47,6 +49,8 @@ class PosedPeople:
     origin: Origin = "real"
     num_shards: int = 2
     licences: tuple[str, ...] = ("CC0-1.0",)
+    annotators: dict | None = None
+    """What every sample's meta says."""
     seed: int = 0
 
     @property
@@ -85,7 +89,7 @@ class PosedPeople:
                 split=self.split,
                 keypoints=points if self.has_keypoints else None,
                 uv_layout="makehuman",
-                annotators={"texture": {"name": "someone", "hash": "0"}},
+                annotators=self.annotators,
             ),
         )
 
@@ -107,3 +111,13 @@ def build_posed(folder: Path, people: PosedPeople | None = None) -> Path:
     )
     (folder / MANIFEST).write_text(manifest.to_json())
     return folder
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sets be built without worker processes, which take seconds to start."""
+
+    def run_tasks(function: Any, tasks: list, *, num_workers: int, on_progress: Any = None) -> Iterator[tuple]:
+        for task in tasks:
+            yield task, function(task, lambda done: None)
+
+    monkeypatch.setattr("shards.build.run_tasks", run_tasks)

@@ -20,7 +20,7 @@ from shards.codec import encode_jpeg
 from shards.table import Table
 
 PICTURE = Picture(key="00000000_a", jpeg=encode_jpeg(np.zeros((64, 32, 3), np.uint8)))
-FILES = PosedPeople(has_keypoints=False)
+FILES = PosedPeople(has_keypoints=False, annotators={"texture": {"name": "someone", "hash": "0"}})
 """Six samples called `00000000_0000_c1s1_000000_00` and so on."""
 
 
