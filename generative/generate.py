@@ -188,6 +188,7 @@ class Artist:
         self._device, self._in_bf16 = device, in_bf16
         if device.type == "cuda":
             torch.cuda.set_device(device)  # page-locked memory is that of the current one
+            torch.backends.cudnn.deterministic = True  # or the last bits may be others each time
         self._guider = None if filter is None else load_guider(filter.folder, "ce", filter.people).to(device)
         self._classes = {} if filter is None else {name: i for i, name in enumerate(filter.people)}
 
@@ -207,15 +208,13 @@ class Artist:
     @torch.inference_mode()
     def draw(self, wanted: Wanted) -> Drawn:
         """Tell the device to draw, without waiting for it."""
-        # On a GPU the fastest of several algorithms may be another one each time, and so the last bits.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            appearance = self._to_device(wanted.appearance).permute(0, 3, 1, 2).float() / 127.5 - 1
-            per_image = len(wanted.keypoints) // len(wanted.sources)
-            keypoints = self._to_device(wanted.keypoints)
-            skeletons = draw_skeletons(keypoints, (self.size, self.size), self.size).float() / 127.5 - 1
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bf16):
-                pictures = self._generator(appearance.repeat_interleave(per_image, 0), skeletons).float()
-            confidences = None if self._guider is None else self._confidences(pictures, wanted.sources, per_image)
+        appearance = self._to_device(wanted.appearance).permute(0, 3, 1, 2).float() / 127.5 - 1
+        per_image = len(wanted.keypoints) // len(wanted.sources)
+        keypoints = self._to_device(wanted.keypoints)
+        skeletons = draw_skeletons(keypoints, (self.size, self.size), self.size).float() / 127.5 - 1
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bf16):
+            pictures = self._generator(appearance.repeat_interleave(per_image, 0), skeletons).float()
+        confidences = None if self._guider is None else self._confidences(pictures, wanted.sources, per_image)
         pictures = ((pictures + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         return Drawn(sources=wanted.sources, pictures=pictures, confidences=confidences)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from posed_people import PosedPeople, build_posed, standing
+from posed_people import PosedPeople, build_posed, in_process, standing
 
 from generative.cli import cli
 from generative.poses.coco import open_coco
@@ -199,6 +199,8 @@ def test_only_meta_changes(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """Through the command line: other members, keys and their order stay; the set can be made again, and goes on."""
+    if kind == "coco":  # once in worker processes is enough
+        in_process(monkeypatch)
     data = build_posed(tmp_path / "data", FILES)
     before = Table(data)
     names = original_names(before)
@@ -239,7 +241,8 @@ def test_only_meta_changes(
     assert Table(out).manifest == after.manifest and (out / "tiny-000000.tar").stat().st_mtime_ns == first
 
 
-def test_other_files_are_another_set(tmp_path: Path):
+def test_other_files_are_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    in_process(monkeypatch)
     data = build_posed(tmp_path / "data", FILES)
     table = Table(data)
     for name in original_names(table):
@@ -253,7 +256,8 @@ def test_other_files_are_another_set(tmp_path: Path):
         write_poses(table, new, tmp_path / "out", settings={})
 
 
-def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path):
+def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    in_process(monkeypatch)
     data = build_posed(tmp_path / "data")
     table = Table(data)
     for name in original_names(table):
@@ -270,6 +274,7 @@ def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path)
 def test_missing_files_are_an_error_or_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    in_process(monkeypatch)
     data = build_posed(tmp_path / "data", FILES)
     for name in original_names(Table(data))[:4]:
         write(tmp_path / "p" / f"{name}.predictions.json", [person()])
@@ -315,6 +320,7 @@ def fake_rtmlib(folder: Path, monkeypatch: pytest.MonkeyPatch, *, num: int = 17)
 def test_rtmlib_is_asked_in_its_own_terms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    in_process(monkeypatch)
     fake_rtmlib(tmp_path, monkeypatch)
     data = build_posed(tmp_path / "data", FILES)
     network = write(tmp_path / "pose.onnx", "weights")
