@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -252,8 +253,11 @@ def test_other_files_are_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
     new = open_predictions(tmp_path / "p", table.keys.tolist(), threshold=0.3, skip_missing=False)
     assert old.hash != new.hash
     write_poses(table, old, tmp_path / "out", settings={})
-    with pytest.raises(ShardError, match="another config"):
+    with pytest.raises(ShardError, match="another config:\n  config.source.hash"):
         write_poses(table, new, tmp_path / "out", settings={})
+    others = Table(build_posed(tmp_path / "others", replace(FILES, seed=1)))
+    with pytest.raises(ShardError, match="another config:\n  config.data"):
+        write_poses(others, old, tmp_path / "out", settings={})
 
 
 def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
