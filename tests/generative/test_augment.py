@@ -185,6 +185,7 @@ def test_poses_depend_on_the_seed_and_the_source_alone(poses: Table):
     assert len({tuple(drawn(seed, key, 4)) for seed in range(3) for key in "abc"}) == 9
     posed = set(poses.keys[[0, 1, 2, 5, 6, 7, 8, 9]].tolist())
     assert sorted(drawn(0, "a", 8)) == sorted(posed), "no pose comes twice, and none without joints"
+    assert sorted(drawn(0, "a", 8, min_joints=17)) == sorted(posed)
     counts = Counter(key for i in range(200) for key in drawn(0, str(i), 2))
     assert set(counts) == posed and max(counts.values()) < 2 * min(counts.values())
     mine = str(poses.keys[0])

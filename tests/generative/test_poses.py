@@ -85,6 +85,7 @@ def test_the_highest_score_wins_and_confidence_decides_who_is_seen(tmp_path: Pat
             [{**person(), "keypoints": [1.0] * 50}],
             "entry 0: keypoints must be a flat list of 51 finite numbers.*a list of 50",
         ),
+        ([{**person(), "keypoints": [1.0] * 54}], "51 finite numbers.*a list of 54"),
         ([{"score": 1.0}], "entry 0: keypoints must be a flat list.*NoneType"),
         ([{**person(), "keypoints": [[1, 2, 0.5]] * 17}], "flat list of 51 finite numbers.*a list of 17"),
         ([{**person(), "keypoints": ["1"] * 51}], "51 finite numbers"),
