@@ -196,6 +196,18 @@ def test_poses_depend_on_the_seed_and_the_source_alone(poses: Table):
         drawn(0, mine, 8, own=True)
 
 
+def test_nobody_is_drawn_in_the_pose_that_they_have(
+    tmp_path: Path, run_folder: Path, data: Table, poses: Table, monkeypatch: pytest.MonkeyPatch
+):
+    in_process(monkeypatch)
+    for source, num, has_own in ((data, 11, False), (poses, 8, True)):  # samples of two sets may have the same keys
+        out = tmp_path / str(num)
+        augment(run_folder, data, source, out, GenerateConfig(per_image=num))
+        table = Table(out)
+        told = [table.read(i, ("meta",))["meta"].generated for i in range(len(table))]
+        assert any(one["source_key"] == one["pose_key"] for one in told) == has_own
+
+
 def test_a_set_without_keypoints_is_no_source_of_poses(
     tmp_path: Path, run_folder: Path, data: Table, monkeypatch: pytest.MonkeyPatch
 ):
