@@ -1,6 +1,7 @@
 """What the training of an annotator is: a run of `reid.train` on sets whose identities nobody asks for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from tyro.conf import Suppress
 
@@ -42,3 +43,7 @@ class AnnotatorTrainConfig(TrainConfig):
         TrainConfig.__post_init__(self)  # super() does not know a class that was made anew with slots
         if self.model.needs_identities(self.losses):
             raise ValueError("an annotator learns nobody's identity: set model.constraint-weight 0")
+
+    def with_sets(self, places: tuple[str, ...]) -> Self:
+        """The same, taught with these sets."""
+        return replace(self, data=replace(self.data, pairs=places))

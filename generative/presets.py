@@ -10,6 +10,7 @@ from generative.annotators.iuv import IuvConfig
 from generative.annotators.keypoints import KeypointsConfig
 from generative.annotators.parts import PartsConfig
 from generative.config import AnnotatorTrainConfig
+from generative.transfer.config import TransferConfig
 from reid.augment import AugmentConfig
 from reid.fit import InputConfig
 from reid.optimise import OptimiseConfig
@@ -88,16 +89,28 @@ def keypoints() -> AnnotatorTrainConfig:
     )
 
 
+def pose_transfer() -> TransferConfig:
+    """A person in another's pose (Liu et al. 2018): 256 x 256, Adam at 2e-4 with betas 0.5 and 0.999, lambda 10, beta 1.
+
+    The paper leaves open: the networks' layers, which are pix2pix's here; Adam's betas, also from there; how long and in
+    batches of what size it is trained, 20 epochs of 16 pairs here, beside as many of the source of poses, with a rate that
+    falls linearly in the second half; eq. 4's margin, 1 here, that of its guiders' training; flips, of half of the pairs here.
+    The average of the generator's weights (0.999) is not in the paper; R1 and spectral norm are not either, and are off.
+    """
+    return TransferConfig()
+
+
 def _adam(*, epochs: int) -> OptimiseConfig:
     return OptimiseConfig(
         optimiser="adam", epochs=epochs, learning_rate=1e-4, weight_decay=0.0, warmup_epochs=0, decay="cosine"
     )
 
 
-PRESETS: Mapping[str, Callable[[], AnnotatorTrainConfig]] = {
+PRESETS: Mapping[str, Callable[[], AnnotatorTrainConfig | TransferConfig]] = {
     "texture": texture,
     "iuv": iuv,
     "parts": parts,
     "keypoints": keypoints,
+    "pose-transfer": pose_transfer,
 }
 """Name -> configuration."""

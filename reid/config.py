@@ -114,7 +114,8 @@ def from_dict(values: Mapping[str, Any], *, where: str, kind: type[TrainConfig] 
     refused = f"{where} holds a configuration that this version of lookalike does not read"
     known, name = [one.__name__ for one in get_args(_models(kind))], values.get("model", {}).get("type")
     if name is not None and name not in known:
-        raise ValueError(f"{refused} here: its network is a {name}, not one of {', '.join(known)}")
+        wanted = f"one of {', '.join(known)}" if known else f"what {kind.__name__} describes"
+        raise ValueError(f"{refused} here: its network is a {name}, not {wanted}")
     try:
         return _converter(kind).structure(values, kind)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:
@@ -155,10 +156,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _converter(kind: type[TrainConfig]) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
-    configure_tagged_union(_models(kind), converter, tag_name="type")
+    if models := _models(kind):
+        configure_tagged_union(models, converter, tag_name="type")
     return converter
 
 
-def _models(kind: type[TrainConfig]) -> UnionType:
-    """Configurations of the networks that runs of a kind may have."""
-    return get_type_hints(kind)["model"]
+def _models(kind: type[TrainConfig]) -> UnionType | None:
+    """Configurations of the networks that runs of a kind may have, None where all have the same."""
+    return get_type_hints(kind).get("model")

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +11,8 @@ from accelerate import PartialState
 
 from generative.config import AnnotatorTrainConfig
 from generative.presets import PRESETS
+from generative.transfer.config import TransferConfig
+from generative.transfer.train import train as train_transfer
 from reid.cli import chosen_preset
 from reid.train import train
 from shards.console import write_json, write_text
@@ -18,7 +20,8 @@ from shards.console import write_json, write_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
-    """Train an annotator on shards that have its label. `train PRESET --help` shows a preset's settings."""
+    """Train an annotator on shards that have its label, or pose transfer on known people with keypoints. `train PRESET --help`
+    shows a preset's settings."""
 
     preset: Annotated[Literal[tuple(PRESETS)], tyro.conf.Positional]  # type: ignore[valid-type]
     """What to learn, and settings to start from; every one can be given anew."""
@@ -26,7 +29,7 @@ class Train:
     """Folders or URLs of shards to learn from."""
     out: Path
     """Folder for checkpoints, metrics and TensorBoard logs."""
-    config: Annotated[AnnotatorTrainConfig, tyro.conf.arg(name="")]
+    config: Annotated[AnnotatorTrainConfig | TransferConfig, tyro.conf.arg(name="")]
     resume: bool = False
     """Go on with the run in that folder, exactly where it stopped."""
     json: bool = False
@@ -34,16 +37,18 @@ class Train:
 
     def run(self) -> int:
         """Returns the exit code."""
-        config = replace(self.config, data=replace(self.config.data, pairs=self.data))
-        state = train(config, self.out, resume=self.resume)
+        config = self.config.with_sets(self.data)
+        match config:
+            case TransferConfig():
+                state, user = train_transfer(config, self.out, resume=self.resume), "augment"
+            case AnnotatorTrainConfig():
+                state, user = train(config, self.out, resume=self.resume), "annotate"
         if not PartialState().is_main_process:
             return 0
         if self.json:
             write_json({"out": str(self.out), "steps": state.total_steps})
         else:
-            write_text(
-                f"{state.total_steps:,} steps: {self.out}; use it with `python -m generative annotate {self.out}`"
-            )
+            write_text(f"{state.total_steps:,} steps: {self.out}; use it with `python -m generative {user} {self.out}`")
         return 0
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Where keypoints come from for sets that have none: other programs' files, and other programs."""

@@ -1,0 +1,107 @@
+"""How good generated pictures are: against the true ones, which rendered people have in every pose, and by what a network that
+tells people apart makes of them.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from reid.distances import Metric, squared_distances
+from reid.embeddings import Embeddings
+
+WINDOW, SIGMA = 11, 1.5
+"""Side of SSIM's Gaussian window and its standard deviation, pixels (Wang et al. 2004, sec. III-B)."""
+_C1, _C2 = 0.01**2, 0.03**2
+_MAX_MEMORY_MIB = 256
+
+
+def l1(generated: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of each picture from the true one. Both (B, 3, H, W) float; returns (B,) in their unit."""
+    _check_alike(generated, target)
+    return (generated - target).abs().mean((1, 2, 3))
+
+
+def ssim(generated: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each picture to the true one (Wang et al. 2004, eq. 13): the mean over colours and over the places
+    where the whole window lies in the picture.
+
+    Both (B, 3, H, W) float32 in 0..1, at least 11 pixels high and wide. Returns (B,) in -1..1, 1 for the same picture.
+    """
+    _check_alike(generated, target)
+    if min(target.shape[2:]) < WINDOW:
+        raise ValueError(f"SSIM needs {WINDOW} pixels in height and width, got {tuple(target.shape[2:])}")
+    mean_x, mean_y, square_x, square_y, product = (
+        _blur(each) for each in (generated, target, generated**2, target**2, generated * target)
+    )
+    variance_x, variance_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    return (numerator / ((mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2))).mean((1, 2, 3))
+
+
+def mask_ssim(generated: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """SSIM with everything but the person black in both pictures (Ma et al. 2017, sec. 4.2): where nobody stands is alike, so a
+    smaller person gives a higher score.
+
+    generated and target as in `ssim`; mask (B, H, W) bool, where the person is in the true picture. Returns (B,). Raises
+    ValueError for an empty mask.
+    """
+    if (empty := ~mask.flatten(1).any(1)).any():
+        raise ValueError(f"a mask must show somebody, got an empty one for picture {int(empty.int().argmax())}")
+    return ssim(generated * mask[:, None], target * mask[:, None])
+
+
+def reid_frechet_distance(generated: np.ndarray, real: np.ndarray) -> float:
+    """Frechet distance between the normal distributions fitted to two sets of embeddings: |m - n|^2 + tr(S + T - 2 (S T)^1/2).
+
+    The formula is FID's (Heusel et al. 2017, eq. 6); the embeddings are those of a reID run and not Inception's, so figures compare
+    with others of the same run alone. generated (N, D) and real (M, D) float, at least two rows each. Returns >= 0.
+    """
+    for vectors in (generated, real):
+        if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] != real.shape[1]:
+            raise ValueError(f"needs two embeddings or more of one width, got {generated.shape} and {real.shape}")
+    means, roots = zip(*(_fit(vectors.astype(np.float64)) for vectors in (generated, real)), strict=True)
+    # With S = A'A and T = B'B the trace of (S T)^1/2 is the sum of the singular values of A B': no root of a matrix is taken,
+    # and neither needs to have full rank.
+    shared = np.linalg.norm(roots[0] @ roots[1].T, "nuc")
+    spread = sum(np.square(root).sum() for root in roots)
+    return max(0.0, float(np.square(means[0] - means[1]).sum() + spread - 2 * shared))
+
+
+def identity_kept(
+    generated: Embeddings, real: Embeddings, *, metric: Metric = "cosine", device: torch.device | str = "cpu"
+) -> float:
+    """Share of generated pictures whose nearest real one, junk apart, shows the person that they are meant to show.
+
+    Embeddings of a network that had no part in generating them; the same person has the same number in both.
+    """
+    real = real.without_junk()
+    hits = 0
+    for first, distances in squared_distances(
+        generated, real, metric=metric, max_memory_mib=_MAX_MEMORY_MIB, device=device
+    ):
+        nearest = real.identities[distances.argmin(1).cpu().numpy()]
+        hits += int((nearest == generated.identities[first : first + len(nearest)]).sum())
+    return hits / len(generated)
+
+
+def _fit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,), and R (min(N, D), D) with R'R the covariance, of (N, D)."""
+    mean = vectors.mean(0)
+    return mean, np.linalg.qr((vectors - mean) / np.sqrt(len(vectors) - 1), mode="r")
+
+
+def _blur(pictures: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, H - 10, W - 10): means under the window."""
+    offsets = torch.arange(WINDOW, dtype=pictures.dtype, device=pictures.device) - WINDOW // 2
+    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
+    weights = (weights / weights.sum()).expand(pictures.shape[1], 1, WINDOW)
+    rows = functional.conv2d(pictures, weights[:, :, :, None], groups=pictures.shape[1])
+    return functional.conv2d(rows, weights[:, :, None, :], groups=pictures.shape[1])
+
+
+def _check_alike(generated: Tensor, target: Tensor) -> None:
+    if generated.shape != target.shape or generated.ndim != 4:
+        raise ValueError(
+            f"pictures are compared of one shape (B, 3, H, W), got {tuple(generated.shape)} and {tuple(target.shape)}"
+        )
