@@ -54,23 +54,19 @@ def test_a_patch_is_of_70_pixels():
     assert rows[-1] - rows[0] + 1 == 70
 
 
-def test_every_level_is_given_maps_of_both_encoders():
+@pytest.mark.parametrize("name", ["appearance_encoder", "skeleton_encoder"])
+def test_every_level_is_given_maps_of_both_encoders(name: str):
     generator = players().generator
-    for name in ("appearance_encoder", "skeleton_encoder"):
-        encoder = generator.get_submodule(name)
-        for level in range(len(encoder)):
-            found = []
-            handle = encoder[level].register_forward_hook(lambda *at, found=found: found.append(at[2]))
-            generated = generator(pictures(1, 32), pictures(1, 32, 1))
-            handle.remove()
-            # Not by way of the levels below: their first layer is cut off.
-            cut = [each.register_forward_pre_hook(lambda *at: (at[1][0].detach(),)) for each in encoder[level + 1 :]]
-            handle = encoder[level].register_forward_hook(lambda *at, found=found: found.append(at[2]))
-            generated = generator(pictures(1, 32), pictures(1, 32, 1))
-            (gradient,) = torch.autograd.grad(generated.sum(), found[-1])
-            assert gradient.abs().max() > 0, (name, level)
-            for each in (handle, *cut):
-                each.remove()
+    for level, layer in enumerate(generator.get_submodule(name).layers):
+        found = []
+        hooks = [layer.register_forward_hook(lambda *at, found=found: found.append(at[2]))]
+        for deeper in generator.get_submodule(name).layers[level + 1 :]:  # not by way of the levels below
+            hooks.append(deeper.register_forward_pre_hook(lambda module, given: (given[0].detach(),)))
+        generated = generator(pictures(1, 32), pictures(1, 32, 1))
+        (gradient,) = torch.autograd.grad(generated.square().sum(), found)
+        assert gradient.abs().max() > 0, level
+        for hook in hooks:
+            hook.remove()
 
 
 def test_encoders_have_one_shape_and_weights_of_their_own():

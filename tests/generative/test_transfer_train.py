@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_each_step_moves_its_own_player(places: tuple[str, str, str], tmp_path: 
 
 
 def test_the_weights_of_equation_5_count(places: tuple[str, str, str], tmp_path: Path):
-    run = set_up(everything(places), tmp_path / "run", resume=False)
+    run = set_up(everything(places, networks=SMALL), tmp_path / "run", resume=False)
     batch = run.batches.first()
     generated = run.generator.network(batch.appearance, batch.skeleton).detach().requires_grad_()
     plain = replace(run, config=replace(run.config, losses=TransferLossConfig(l1_weight=1.0)))
@@ -189,37 +190,44 @@ def test_what_does_not_go_together_is_refused(places: tuple[str, str, str], tmp_
         assert out == "full" or not (tmp_path / out).exists()
 
 
-def test_a_run_goes_on_as_it_was(places: tuple[str, str, str], tmp_path: Path):
-    guider = save_guider(tmp_path / "guider", PEOPLE)
-    config = tiny_config(places[0], guider="ce", guider_run=guider, optimise=AdversarialConfig(epochs=1, batch_size=8))
+def test_a_run_goes_on_as_it_was(tmp_path: Path):
+    people, guider = build_posed(tmp_path / "people"), save_guider(tmp_path / "guider", PEOPLE)
+    config = tiny_config(people, guider="ce", guider_run=guider, optimise=AdversarialConfig(epochs=1, batch_size=8))
     train(config, tmp_path / "run")
-    with pytest.raises(ValueError, match="the checkpoint is of another configuration, seed: 0, not 1"):
-        train(replace(config, seed=1), tmp_path / "run", resume=True)
-    AcceleratorState._reset_state(True)
-    with pytest.raises(ValueError, match="the training data have changed: now|the training data have changed"):
-        more = build_posed(tmp_path / "more", Posed(num_identities=4, images_per_identity=4))
-        config_of_more = config.with_sets((more,))
-        Path(places[0]).rename(tmp_path / "aside")
-        Path(more).rename(places[0])
-        try:
-            train(config_of_more.with_sets((places[0],)), tmp_path / "run", resume=True)
-        finally:
-            Path(places[0]).rename(more)
-            (tmp_path / "aside").rename(places[0])
-    AcceleratorState._reset_state(True)
+
+    def refused(config: TransferConfig, words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            train(config, tmp_path / "run", resume=True)
+        AcceleratorState._reset_state(True)
+
+    refused(replace(config, seed=1), "the checkpoint is of another configuration, seed: 0, not 1")
     path = checkpoint_path(Path(guider), "last")
-    path.rename(path.with_name("old"))
-    save_guider(tmp_path / "new", (*PEOPLE, "tiny/9999"))
-    checkpoint_path(tmp_path / "new", "last").rename(path)
-    with pytest.raises(ValueError, match="the guider has changed since the run began"):
-        train(config, tmp_path / "run", resume=True)
+    path.rename(tmp_path / "old")
+    checkpoint_path(Path(save_guider(tmp_path / "new", (*PEOPLE, "tiny/9999"))), "last").rename(path)
+    refused(config, "the guider has changed since the run began")
+    shutil.rmtree(people)
+    build_posed(Path(people), Posed(images_per_identity=4))
+    refused(config, "the training data have changed: 16 samples of 4 identities")
 
 
-@pytest.mark.parametrize("player", ["discriminator", "generator"])
-@pytest.mark.parametrize("is_loss_fine", [False, True])
+@pytest.mark.parametrize(
+    ("player", "is_loss_fine", "words"),
+    [
+        ("discriminator", False, "loss is no number at epoch 0, step 2: discriminator nan"),
+        ("discriminator", True, "loss is no number at epoch 0, step 2: discriminator 0.0, adversarial nan"),
+        ("generator", False, "loss is no number at epoch 0, step 2: discriminator .*, adversarial nan"),
+        ("generator", True, "generator.* is no number after epoch 1, step 0, though the losses are"),
+    ],
+)
 def test_no_number_in_either_player_ends_the_run(
-    player: str, is_loss_fine: bool, places: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    player: str,
+    is_loss_fine: bool,
+    words: str,
+    places: tuple[str, str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    """A loss may be a number and its gradient none; the generator then is told so by the discriminator, but not at once."""
     calls, name = [], f"{player}_loss"
     loss = getattr(loop, name)
 
@@ -231,8 +239,7 @@ def test_no_number_in_either_player_ends_the_run(
 
     monkeypatch.setattr(loop, name, broken)
     config = replace(tiny_config(places[0]), checkpoint_every=1)
-    words = f"{player}.* is no number after epoch 0, step 0|loss is no number at epoch 0, step 2"
-    with pytest.raises(ValueError, match=words if not is_loss_fine else f"{player}.* is no number after epoch"):
+    with pytest.raises(ValueError, match=words):
         train(config, tmp_path / "run")
     state, tensors, _ = read_checkpoint(checkpoint_path(tmp_path / "run", "last"), TransferConfig)
     assert state.total_steps == 2
