@@ -20,6 +20,7 @@ from tiny_pairs import SMALL, Posed, build_posed, save_guider, tiny_config
 from generative.cli import cli
 from generative.transfer import train as loop
 from generative.transfer.config import AdversarialConfig, TransferConfig, TransferLossConfig
+from generative.transfer.losses import r1_penalty
 from generative.transfer.networks import Players
 from generative.transfer.run import load_transfer
 from generative.transfer.setup import Setup, set_up
@@ -90,6 +91,45 @@ def test_each_step_moves_its_own_player(places: tuple[str, str, str], tmp_path: 
     assert all(value.requires_grad for value in run.players.discriminator.parameters())
     assert loop.update(run, batch, 1).keys() == {"discriminator", "adversarial", "l1", "guider"}
     assert moved(then, weights(run)) == {"generator", "discriminator", "average"}
+
+
+def test_the_players_want_opposite_things(places: tuple[str, str, str], tmp_path: Path):
+    run = set_up(tiny_config(places[0], losses=TransferLossConfig(l1_weight=0.0)), tmp_path / "run", resume=False)
+    assert run.set_rates(0.0) == 2e-4 and run.set_rates(1.5) == pytest.approx(1e-4)
+    for player in (run.generator, run.discriminator):
+        assert player.optimiser.param_groups[0]["lr"] == pytest.approx(1e-4)
+    batch, x, s = run.batches.first(), run.batches.first().appearance, run.batches.first().skeleton
+
+    def looks_real(pictures: torch.Tensor) -> float:
+        with torch.no_grad():
+            return run.players.discriminator(x, s, pictures).mean().item()
+
+    generated = run.generator.network(x, s).detach()
+    for step in range(20):
+        loop.update_discriminator(run, batch, generated, step)
+    assert looks_real(batch.target) > looks_real(generated) + 1e-3
+    before = looks_real(generated)
+    for _ in range(20):
+        loop.update_generator(run, batch, run.generator.network(x, s))
+    assert looks_real(run.generator.network(x, s)) > before + 1e-3
+
+
+def test_a_step_is_averaged_and_the_penalty_makes_up_for_its_rarity(places: tuple[str, str, str], tmp_path: Path):
+    losses = TransferLossConfig(r1_weight=3.0, r1_every=4)
+    run = set_up(tiny_config(places[0], losses=losses), tmp_path / "run", resume=False)
+    batch, before = run.batches.first(), weights(run)
+    target = batch.target.clone().requires_grad_()
+    penalty = r1_penalty(run.players.discriminator(batch.appearance, batch.skeleton, target), target)
+    given = [loop.update(run, batch, step) for step in (4, 5, 6, 7)]
+    assert given[0]["r1"].item() == pytest.approx(12 * penalty.item(), rel=1e-4) and penalty > 0
+    assert not any("r1" in one for one in given[1:])
+    now = weights(run)
+    loop.update(run, batch, 8)
+    after, decay = weights(run), run.config.optimise.decay(8)
+    for name, value in after["average"].items():
+        expected = decay * now["average"][name] + (1 - decay) * after["generator"][name]
+        torch.testing.assert_close(value, expected)
+    assert moved(before, now) == {"generator", "discriminator", "average"}
 
 
 def test_the_weights_of_equation_5_count(places: tuple[str, str, str], tmp_path: Path):
