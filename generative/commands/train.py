@@ -20,8 +20,7 @@ from shards.console import write_json, write_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
-    """Train an annotator on shards that have its label, or pose transfer on known people with keypoints. `train PRESET --help`
-    shows a preset's settings."""
+    """Train a network on shards that have what it learns. `train PRESET --help` shows a preset's settings."""
 
     preset: Annotated[Literal[tuple(PRESETS)], tyro.conf.Positional]  # type: ignore[valid-type]
     """What to learn, and settings to start from; every one can be given anew."""

@@ -77,20 +77,21 @@ class Generator(nn.Module):
         return torch.tanh(self.to_rgb(maps).float())
 
 
-class Encoder(nn.Sequential):
+class Encoder(nn.Module):
     """Convolutions that halve a picture down to 1 x 1."""
 
     def __init__(self, widths: tuple[int, ...]):
         """widths: channels of each map."""
+        super().__init__()
         # The first sees colours as they are; a group of the last would be 8 numbers, of which norm leaves 6.
         last = len(widths) - 1
         pairs = zip((3, *widths[:-1]), widths, strict=True)
-        super().__init__(*(_down(*channels, is_normalised=0 < i < last) for i, channels in enumerate(pairs)))
+        self.layers = nn.ModuleList(_down(*channels, is_normalised=0 < i < last) for i, channels in enumerate(pairs))
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         """picture (B, 3, S, S) -> maps of S / 2, S / 4, .. 1."""
         maps = [picture]
-        for layer in self:
+        for layer in self.layers:
             maps.append(layer(maps[-1]))
         return maps[1:]
 

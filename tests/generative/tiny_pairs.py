@@ -105,10 +105,13 @@ def save_guider(
     torch.manual_seed(0)
     network = build_model(config.model, len(class_names), losses=config.losses, pretrained=False)
     for name, buffer in network.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
+        if name.endswith("running_mean"):
+            buffer.uniform_(-0.1, 0.1)
+        elif name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
-    for layer in (each for name in network.identity_layers for each in getattr(network, name).parameters()):
-        torch.nn.init.normal_(layer)
+    for name, parameter in network.named_parameters():
+        if name.startswith("classifier"):
+            torch.nn.init.normal_(parameter)
     folder.mkdir(parents=True)
     state = State(config=config, class_names=class_names, num_samples=1)
     save_checkpoint(checkpoint_path(folder, "last"), network, state, {})
