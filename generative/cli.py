@@ -6,6 +6,8 @@ from reid.cli import dispatch
 
 COMMANDS: Mapping[str, str] = {
     "train": "Train",
+    "annotate": "Annotate",
+    "evaluate": "Evaluate",
 }
 """Name -> class in `generative.commands.NAME`; only the module asked for is imported."""
 
