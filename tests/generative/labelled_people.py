@@ -1,0 +1,74 @@
+"""Small sets with every label that an annotator learns, and annotators that nobody trained.
+
+build_people(folder, LabelledPeople(labels=frozenset({"iuv", "texture"}), has_keypoints=True))
+save_run(folder, "iuv")
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tiny_people import People
+
+from generative.config import AnnotatorTrainConfig
+from generative.presets import PRESETS
+from reid.checkpoint import State, checkpoint_path, save_checkpoint
+from reid.fit import InputConfig
+from reid.models.backbone import BackboneConfig
+from reid.models.build import build_model
+from shards import Sample
+
+HEIGHT, WIDTH = 64, 32
+"""What the networks are given."""
+SIZE = (80, 36)
+"""Height and width of the pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledPeople(People):
+    """Twelve rendered pictures, larger than the networks' input."""
+
+    num_identities: int = 2
+    height: int = SIZE[0]
+    width: int = SIZE[1]
+    origin: str = "rendered"
+    splits: bool = False
+    has_keypoints: bool = False
+
+    def sample(self, index: int) -> Sample:
+        sample = People.sample(self, index)
+        if not self.has_keypoints:
+            return sample
+        return replace(sample, meta=replace(sample.meta, keypoints=keypoints(index, self.height, self.width)))
+
+
+def keypoints(index: int, height: int, width: int) -> list[list[float]]:
+    """17 x (x, y, v) of sample `index`: some seen, some hidden, one or two unknown."""
+    rng = np.random.default_rng((17, index))
+    v = rng.choice([0, 1, 2], 17, p=[0.1, 0.3, 0.6])
+    points = rng.uniform(0.2, 0.8, (17, 2)) * [width, height]
+    return (np.concatenate([points, np.ones((17, 1))], 1) * np.stack([v > 0, v > 0, v], 1)).round(2).tolist()
+
+
+def small_config(label: str, **changes: object) -> AnnotatorTrainConfig:
+    """The preset of a label with a ResNet-18, on pictures of HEIGHT x WIDTH."""
+    config = PRESETS[label]()
+    model = replace(config.model, backbone=BackboneConfig(name="resnet18", weights=None))
+    stages = {"model": model, "input": InputConfig(height=HEIGHT, width=WIDTH), "precision": "no"}
+    return replace(config, **(stages | changes))
+
+
+def save_run(folder: Path, label: str, *, uv_layout: str | None = "makehuman", **changes: object) -> Path:
+    """A run whose network has random weights, so large in its last layers that it says something else of every picture."""
+    config = small_config(label, **changes)
+    torch.manual_seed(5)
+    network = build_model(config.model, 0, losses=config.losses, pretrained=False)
+    for name, module in network.named_modules():
+        if name.startswith("to_") or name == "head.4":
+            torch.nn.init.normal_(module.weight, std=0.5)
+            torch.nn.init.normal_(module.bias, std=0.5)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = State(config=config, class_names=(), num_samples=0, uv_layout=uv_layout if label == "texture" else None)
+    save_checkpoint(checkpoint_path(folder, "last"), network, state, {})
+    return folder
