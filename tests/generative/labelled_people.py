@@ -54,7 +54,7 @@ def keypoints(index: int, height: int, width: int) -> list[list[float]]:
 def small_config(label: str, **changes: object) -> AnnotatorTrainConfig:
     """The preset of a label with a ResNet-18, on pictures of HEIGHT x WIDTH."""
     config = PRESETS[label]()
-    model = replace(config.model, backbone=BackboneConfig(name="resnet18", weights=None))
+    model = replace(config.model, backbone=BackboneConfig(name="resnet18", weights="none"))
     stages = {"model": model, "input": InputConfig(height=HEIGHT, width=WIDTH), "precision": "no"}
     return replace(config, **(stages | changes))
 
