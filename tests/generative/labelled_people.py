@@ -17,6 +17,7 @@ from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from reid.fit import InputConfig
 from reid.models.backbone import BackboneConfig
 from reid.models.build import build_model
+from reid.models.model import Network
 from shards import Sample
 
 HEIGHT, WIDTH = 64, 32
@@ -59,15 +60,27 @@ def small_config(label: str, **changes: object) -> AnnotatorTrainConfig:
     return replace(config, **(stages | changes))
 
 
-def save_run(folder: Path, label: str, *, uv_layout: str | None = "makehuman", **changes: object) -> Path:
-    """A run whose network has random weights, so large in its last layers that it says something else of every picture."""
-    config = small_config(label, **changes)
+def talkative(config: AnnotatorTrainConfig) -> Network:
+    """A network with random weights, so large in its last layers that it says something else of every picture."""
     torch.manual_seed(5)
     network = build_model(config.model, 0, losses=config.losses, pretrained=False)
     for name, module in network.named_modules():
-        if name.startswith("to_") or name == "head.4":
+        if isinstance(module, torch.nn.ConvTranspose2d):
+            torch.nn.init.normal_(module.weight, std=0.03)
+        elif name.startswith("to_") or name == "head.4":
             torch.nn.init.normal_(module.weight, std=0.5)
-            torch.nn.init.normal_(module.bias, std=0.5)
+    with torch.no_grad():  # some pixels are background, and some keypoints are not found
+        if hasattr(network, "to_surface"):
+            network.to_surface.bias[0] += 5
+        if hasattr(network, "to_heatmaps"):
+            network.to_heatmaps.bias[:5] -= 30
+    return network
+
+
+def save_run(folder: Path, label: str, *, uv_layout: str | None = "makehuman", **changes: object) -> Path:
+    """A run of a `talkative` network."""
+    config = small_config(label, **changes)
+    network = talkative(config)
     folder.mkdir(parents=True, exist_ok=True)
     state = State(config=config, class_names=(), num_samples=0, uv_layout=uv_layout if label == "texture" else None)
     save_checkpoint(checkpoint_path(folder, "last"), network, state, {})

@@ -6,29 +6,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from labelled_people import HEIGHT, WIDTH, small_config
+from labelled_people import HEIGHT, WIDTH, small_config, talkative
 from torch import Tensor
 
 from generative.annotators.iuv import at_surface, uv_loss
 from generative.annotators.keypoints import SIGMA, draw_heatmaps, read_heatmaps
 from generative.annotators.parts import PositionAttention, dilate
 from generative.annotators.texture import annotate_textures
-from generative.config import AnnotatorTrainConfig
 from reid.batch import Batch
 from reid.models.backbone import BackboneConfig, build_backbone
-from reid.models.build import build_model
 from reid.models.model import Network
 from shards.uv_mirror import mirror_table
 
 
 def build(label: str) -> Network:
-    config: AnnotatorTrainConfig = small_config(label)
-    torch.manual_seed(0)
-    network = build_model(config.model, 0, losses=config.losses, pretrained=False)
-    for name, module in network.named_modules():
-        if name.startswith("to_") or name == "head.4":
-            torch.nn.init.normal_(module.weight, std=0.5)
-    return network
+    return talkative(small_config(label))
 
 
 def batch_of(images: Tensor, **labels: Tensor) -> Batch:
@@ -71,7 +63,7 @@ def test_uv_is_learned_where_the_true_surface_is():
             for axis in (0, 1):
                 channel = 2 * (here - 1) + axis
                 touched[b, channel, y, x] = True
-                terms.append(smooth_l1(float(uv[b, channel, y, x] - target[b, axis, y, x]), 0.05))
+                terms.append(smooth_l1((uv.detach()[b, channel, y, x] - target[b, axis, y, x]).item(), 0.05))
                 assert at_surface(uv, surface)[b, axis, y, x] == uv[b, channel, y, x]
     loss = uv_loss(uv, surface, target)
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
@@ -92,7 +84,7 @@ def test_losses_of_iuv():
     log_probability = logits.double().log_softmax(1)
     surface = iuv[..., 0].long()
     by_pixel = [-log_probability[b, surface[b, y, x], y, x] for b, y, x in np.ndindex(2, HEIGHT, WIDTH)]
-    assert losses["surface"].item() == pytest.approx(float(sum(by_pixel)) / len(by_pixel), rel=1e-4)
+    assert losses["surface"].item() == pytest.approx(sum(by_pixel).item() / len(by_pixel), rel=1e-4)
     target = iuv[..., 1:].permute(0, 3, 1, 2) / 255
     assert losses["uv"].item() == pytest.approx(4 * uv_loss(uv, surface, target).item(), rel=1e-5)
     assert losses["surface"].requires_grad and losses["uv"].requires_grad
@@ -127,7 +119,7 @@ def test_parts():
         logits, found = network._logits(images), network.annotate(images)
     probabilities = logits.double().softmax(1)
     by_pixel = [-probabilities[b, int(target[b, y, x]), y, x].log() for b, y, x in np.ndindex(2, HEIGHT, WIDTH)]
-    assert losses["parts"].item() == pytest.approx(float(sum(by_pixel)) / len(by_pixel), rel=1e-4)
+    assert losses["parts"].item() == pytest.approx(sum(by_pixel).item() / len(by_pixel), rel=1e-4)
     assert (found.values == logits.argmax(1)).all() and found.values.dtype == torch.uint8
     assert losses["parts_accuracy"].item() == pytest.approx((found.values == target).float().mean().item(), rel=1e-6)
     for b in range(2):
@@ -168,7 +160,7 @@ def test_dilation_keeps_the_weights_and_the_size_of_the_third_layer(name: str, d
                 assert torch.equal(maps, spread)
             if layer == "layer3":  # at every second place, what it said before
                 assert spread.shape[2:] == (HEIGHT // 8, WIDTH // 8)
-                torch.testing.assert_close(spread[:, :, ::2, ::2], maps, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(spread[:, :, ::2, ::2], maps, rtol=1e-3, atol=1e-4)
         assert spread.shape[2:] == (HEIGHT // 8, WIDTH // 8)
     for block, dilation in zip(dilated.layer4, dilations, strict=True):
         found = {

@@ -20,8 +20,12 @@ from generative.scores import (
     texture_sums,
 )
 from generative.visible import CELLS, used_texels, visible_texels
+from shards.manifest import MANIFEST, Manifest
 from shards.table import Table
 from shards.uv_surface import surface_table
+from shards.writer import write_shard
+from synth.generate import PitConfig, PitShards
+from synth.sources import SourceFolders
 
 RNG = np.random.default_rng(0)
 
@@ -187,14 +191,13 @@ def test_visible_texels_are_those_near_a_pixel():
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    from shards.build import build_set
-    from shards.manifest import Manifest
-    from synth.generate import PitConfig, PitShards
-
     folder: Path = tmp_path_factory.mktemp("rendered") / "set"
-    config = PitConfig(num_samples=6, samples_per_texture=1, height=128, width=64)
-    maker = PitShards(config=config, samples_per_shard=6)
-    build_set(folder, Manifest(name="pit", num_shards=1, config={}, licences=("CC0-1.0",)), maker)
+    folder.mkdir()
+    config = PitConfig(num_samples=6, samples_per_texture=2, height=128, width=64)
+    maker = PitShards(config=config, samples_per_shard=6, sources=SourceFolders().open(aspect=0.5))
+    entry = write_shard(folder / "pit-000000.tar", maker(0))
+    manifest = Manifest(name="pit", num_shards=1, config={}, licences=("CC0-1.0",), complete=True, shards=(entry,))
+    (folder / MANIFEST).write_text(manifest.to_json())
     return Table(folder)
 
 
