@@ -31,8 +31,8 @@ THREADS = 4
 """That decode, and as many that encode."""
 BATCHES_AHEAD = 2
 """Decoded, and labelled, before they are asked for."""
-ABOUT_CONFIDENCE = 6
-"""Digits of a confidence."""
+CONFIDENCE_DIGITS = 6
+"""After the point: what lies beyond them differs from machine to machine."""
 
 
 def open_source(place: str, label: Label, out: Path, *, replace: bool) -> Manifest:
@@ -191,7 +191,7 @@ def _encode(annotator: OpenAnnotator, labelled: tuple[_Decoded, np.ndarray, floa
         case _:
             members[f"{label}.png"] = encode_png(resize_labels(values, sample.size))
     who: dict[str, Any] = {"name": annotator.name, "hash": annotator.hash}
-    who["confidence"] = round(min(max(confidence, 0.0), 1.0), ABOUT_CONFIDENCE)
+    who["confidence"] = round(min(max(confidence, 0.0), 1.0), CONFIDENCE_DIGITS)
     meta = change(sample.meta, annotators={**(sample.meta.annotators or {}), label: who}, **changes)
     return EncodedSample(key=sample.key, members={**members, "meta.json": encode_meta(meta)}, meta=meta)
 

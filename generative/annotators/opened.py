@@ -57,10 +57,8 @@ class OpenAnnotator:
 
         Raises ValueError where the device has not enough memory.
         """
-        if self.device.type == "cuda" and pictures.device.type == "cpu":
-            pictures = pictures.pin_memory()
         try:
-            images = normalise(pictures.to(self.device, non_blocking=True))
+            images = normalise(pictures.to(self.device))
             with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "no"):
                 if self.uv_layout is not None:
                     return annotate_textures(self.network, images, self.uv_layout)

@@ -2,9 +2,8 @@
 the tests share."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,15 +35,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards are made in this process: to start others takes seconds."""
+    from labelled_people import run_here
 
-    def run_tasks(
-        function: Callable[..., Any], tasks: Sequence[Any], *, num_workers: int, on_progress: Callable[[int], None]
-    ) -> Iterator[tuple[Any, Any]]:
-        for task in tasks:
-            yield task, function(task, lambda count: None)
-            on_progress(1)
-
-    monkeypatch.setattr("shards.build.run_tasks", run_tasks)
+    monkeypatch.setattr("shards.build.run_tasks", run_here)
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ build_people(folder, LabelledPeople(labels=frozenset({"iuv", "texture"}), has_ke
 save_run(folder, "iuv")
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,3 +87,12 @@ def save_run(folder: Path, label: str, *, uv_layout: str | None = "makehuman", *
     state = State(config=config, class_names=(), num_samples=0, uv_layout=uv_layout if label == "texture" else None)
     save_checkpoint(checkpoint_path(folder, "last"), network, state, {})
     return folder
+
+
+def run_here(
+    function: Callable[..., Any], tasks: Sequence[Any], *, num_workers: int, on_progress: Callable[[int], None]
+) -> Iterator[tuple[Any, Any]]:
+    """In place of `workers.run_tasks`: in this process."""
+    for task in tasks:
+        yield task, function(task, lambda count: None)
+        on_progress(1)

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
-from labelled_people import HEIGHT, SIZE, WIDTH, LabelledPeople, save_run
+from labelled_people import HEIGHT, SIZE, WIDTH, LabelledPeople, run_here, save_run
 from tiny_people import build_people, damage
 
 from generative.annotate import annotate, confidences, open_source
@@ -40,6 +40,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {label: save_run(folder / label, label) for label in LABELS}
 
 
+@pytest.fixture(scope="module")
+def made(plain: Path, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Label -> the set `plain` with it. Not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("shards.build.run_tasks", run_here)
+        for label in LABELS:
+            label_set(runs[label], plain, folder / label)
+    return {label: folder / label for label in LABELS}
+
+
 def label_set(run: Path, place: Path | str, out: Path, *, replace: bool = False, **options: object) -> Manifest:
     annotator = open_annotator(run)
     source = open_source(str(place), annotator.label, out, replace=replace)
@@ -55,11 +66,9 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("label", LABELS)
-def test_all_else_stays_as_it_is(plain: Path, runs: dict[str, Path], tmp_path: Path, label: str):
-    manifest = label_set(runs[label], plain, tmp_path / "set")
-    before, after = samples_of(plain), samples_of(tmp_path / "set")
+def test_all_else_stays_as_it_is(plain: Path, runs: dict[str, Path], made: dict[str, Path], label: str):
+    before, after = samples_of(plain), samples_of(made[label])
     assert list(after) == list(before)
     for shard in before:
         assert [key for key, _ in after[shard]] == [key for key, _ in before[shard]]
@@ -74,21 +83,17 @@ def test_all_else_stays_as_it_is(plain: Path, runs: dict[str, Path], tmp_path: P
             who = new_meta["annotators"][label]
             assert who["hash"] == hashlib.sha256((runs[label] / "last.safetensors").read_bytes()).hexdigest()
             assert who["name"].endswith(" resnet18") and 0 <= who["confidence"] <= 1
-    source = read_manifest(plain)
+    source, manifest = read_manifest(plain), read_manifest(made[label])
     assert (manifest.name, manifest.licences) == (source.name, source.licences)
     assert manifest.config["source_sha256"] == hashlib.sha256(source.to_json().encode()).hexdigest()
     assert manifest.config["label"] == label and manifest.config["batch_size"] == 4
-    assert verify_set(tmp_path / "set").faults == ()
+    assert verify_set(made[label]).faults == ()
 
 
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("label", LABELS)
-def test_the_label_is_what_the_network_says_of_the_picture(
-    plain: Path, runs: dict[str, Path], tmp_path: Path, label: str
-):
+def test_the_label_is_what_the_network_says_of_the_picture(runs: dict[str, Path], made: dict[str, Path], label: str):
     """Picture by picture, and brought to the picture's size pixel by pixel."""
-    label_set(runs[label], plain, tmp_path / "set")
-    annotator, table = open_annotator(runs[label]), Table(tmp_path / "set")
+    annotator, table = open_annotator(runs[label]), Table(made[label])
     values = []
     for i in range(len(table)):
         picture = torch.from_numpy(resize(table.read(i, ["image"])["image"], (HEIGHT, WIDTH)).copy())[None]
@@ -120,8 +125,9 @@ def test_the_label_is_what_the_network_says_of_the_picture(
 
 
 @pytest.mark.usefixtures("here")
-def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(plain: Path, runs: dict[str, Path], tmp_path: Path):
-    label_set(runs["iuv"], plain, tmp_path / "whole")
+def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(
+    plain: Path, runs: dict[str, Path], made: dict[str, Path], tmp_path: Path
+):
     broken = tmp_path / "broken"
     shutil.copytree(plain, broken)
     damage(broken, ["000003"])  # in the second shard
@@ -135,10 +141,10 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(plain: Path, runs:
     shutil.copytree(plain, broken)
     label_set(runs["iuv"], broken, tmp_path / "set")
     assert (tmp_path / "set" / "tiny-000000.tar").stat().st_mtime_ns == made
-    assert hashes(tmp_path / "set") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "set") == hashes(made["iuv"])
 
 
-def test_the_command_line_with_two_workers(plain: Path, runs: dict[str, Path], tmp_path: Path):
+def test_the_command_line_with_two_workers(plain: Path, runs: dict[str, Path], made: dict[str, Path], tmp_path: Path):
     """Their bytes are those of one process, of a set behind a URL too, and the report names the least confident samples."""
     out = tmp_path / "set"
     command = [sys.executable, "-m", "generative", "annotate", runs["parts"], "--data", f"file://{plain}", "--out", out]
@@ -151,16 +157,16 @@ def test_the_command_line_with_two_workers(plain: Path, runs: dict[str, Path], t
     assert [one["key"] for one in report["least_confident"]] == [key for _, key in sorted(found)[:8]]
     assert (report["label"], report["num_samples"]) == ("parts", 12)
     assert "12 of 12 samples" in done.stderr
+    assert hashes(out) == hashes(made["parts"])
 
 
 @pytest.mark.usefixtures("here")
-def test_where_the_set_lies_does_not_matter(plain: Path, runs: dict[str, Path], tmp_path: Path):
-    label_set(runs["parts"], plain, tmp_path / "one")
+def test_where_the_set_lies_does_not_matter(plain: Path, runs: dict[str, Path], made: dict[str, Path], tmp_path: Path):
     copied, moved = tmp_path / "copied", tmp_path / "moved"
     shutil.copytree(plain, copied)
     shutil.copytree(runs["parts"], moved)
     label_set(moved, f"file://{copied}", tmp_path / "two")
-    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+    assert hashes(made["parts"]) == hashes(tmp_path / "two")
 
 
 @pytest.mark.usefixtures("here")
@@ -192,11 +198,10 @@ def test_a_label_that_is_there_is_replaced_only_if_asked(
 
 
 @pytest.mark.usefixtures("here")
-def test_labels_add_up(plain: Path, runs: dict[str, Path], tmp_path: Path):
-    label_set(runs["iuv"], plain, tmp_path / "one")
-    label_set(runs["keypoints"], tmp_path / "one", tmp_path / "two")
+def test_labels_add_up(runs: dict[str, Path], made: dict[str, Path], tmp_path: Path):
+    label_set(runs["keypoints"], made["iuv"], tmp_path / "two")
     first, second = (
-        next(read_shard(place, read_manifest(place).shards[0]))[1] for place in map(tmp_path.joinpath, ("one", "two"))
+        next(read_shard(place, read_manifest(place).shards[0]))[1] for place in (made["iuv"], tmp_path / "two")
     )
     metas = [decode_meta(one["meta.json"]) for one in (first, second)]
     assert metas[1].annotators.keys() == {"iuv", "keypoints"}

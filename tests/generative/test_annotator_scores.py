@@ -209,14 +209,14 @@ def test_visible_texels_are_those_of_the_picture(rendered: Table):
         sample = rendered[i]
         seen, texels = [], []
         rows, columns = np.nonzero(sample.iuv[..., 0])
-        for y, x in zip(rows[::7], columns[::7], strict=True):
+        for y, x in zip(rows[::31], columns[::31], strict=True):
             away = np.abs(table[..., 1:] - sample.iuv[y, x, 1:].astype(int)).max(-1)
             away[table[..., 0] != sample.iuv[y, x, 0]] = 999
             place = np.unravel_index(away.argmin(), away.shape)
             if away[place] <= 4:
                 seen.append(sample.image[y, x])
                 texels.append(sample.texture[place])
-        assert len(seen) > 30
+        assert len(seen) > 20
         likeness = np.corrcoef(np.ravel(seen).astype(float), np.ravel(texels).astype(float))[0, 1]
         by_chance = np.corrcoef(np.ravel(seen).astype(float), np.ravel(texels[::-1]).astype(float))[0, 1]
         assert likeness > 0.6 and likeness > by_chance
