@@ -21,6 +21,7 @@ from generative.annotators.opened import open_annotator
 from reid.augment import prepare
 from reid.fit import InputConfig, resize
 from shards import Sample
+from shards.build import INDEX
 from shards.codec import decode_meta
 from shards.errors import ShardError
 from shards.manifest import Manifest, read_manifest
@@ -63,7 +64,9 @@ def samples_of(folder: Path) -> dict[str, list[tuple[str, dict[str, bytes]]]]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    """Of the set's files; others may keep an index beside them."""
+    files = (path for path in sorted(folder.iterdir()) if path.name != INDEX)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.parametrize("label", LABELS)
