@@ -139,11 +139,11 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(
     assert caught.value.key == "000003" and caught.value.shard == f"{broken}/tiny-000001.tar"
     left = {path.name for path in (tmp_path / "set").iterdir()}
     assert left == {"manifest.json", "tiny-000000.tar", "tiny-000000.json"}
-    made = (tmp_path / "set" / "tiny-000000.tar").stat().st_mtime_ns
+    written = (tmp_path / "set" / "tiny-000000.tar").stat().st_mtime_ns
     shutil.rmtree(broken)
     shutil.copytree(plain, broken)
     label_set(runs["iuv"], broken, tmp_path / "set")
-    assert (tmp_path / "set" / "tiny-000000.tar").stat().st_mtime_ns == made
+    assert (tmp_path / "set" / "tiny-000000.tar").stat().st_mtime_ns == written
     assert hashes(tmp_path / "set") == hashes(made["iuv"])
 
 
