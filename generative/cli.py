@@ -6,6 +6,8 @@ from reid.cli import dispatch
 
 COMMANDS: Mapping[str, str] = {
     "train": "Train",
+    "annotate": "Annotate",
+    "evaluate": "Evaluate",
     "poses": "Poses",
     "augment": "Augment",
 }

@@ -1,10 +1,7 @@
 """One shard of generated pictures: read, draw, encode, each while the others go on."""
 
 import hashlib
-import multiprocessing
-import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.ahead import ahead
+from generative.ahead import in_order
 from generative.pose_bank import Pose, PoseBank
 from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider
@@ -25,6 +22,7 @@ from shards.errors import ShardError
 from shards.meta import Meta
 from shards.schema import Sample
 from shards.table import Table
+from shards.workers import worker_number
 
 MIN_SIDE = 32
 """Pixels of a picture's shorter side: less shows nobody that a generator could draw."""
@@ -78,12 +76,11 @@ class GenerateShard:
         num = max(1, self.batch_size // self.per_image)
         batches = [self.rows[index][i : i + num].tolist() for i in range(0, len(self.rows[index]), num)]
         num_kept = 0
-        with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="generate") as pool:
-            wanted = ahead(pool, lambda rows: self._read(rows, artist.size), batches, LOOK_AHEAD)
-            drawn = map(artist.draw, wanted)
-            for samples in ahead(pool, self._encode, drawn, LOOK_AHEAD):
-                num_kept += len(samples)
-                yield from samples
+        threads = {"threads": NUM_THREADS, "ahead": LOOK_AHEAD}
+        wanted = in_order(lambda rows: self._read(rows, artist.size), batches, **threads)
+        for samples in in_order(self._encode, map(artist.draw, wanted), **threads):
+            num_kept += len(samples)
+            yield from samples
         if not num_kept:
             raise ValueError(
                 f"no generated picture of {len(self.rows[index])} of {self.data.folder} has a confidence of "
@@ -237,8 +234,7 @@ def own_device() -> torch.device:
     count = torch.cuda.device_count()
     if not count:
         return torch.device("cpu")
-    number = re.search(r"-([0-9]+)$", multiprocessing.current_process().name)
-    return torch.device("cuda", (int(number[1]) - 1 if number else 0) % count)
+    return torch.device("cuda", worker_number() % count)
 
 
 def generated_key(source_key: str, number: int) -> str:

@@ -109,7 +109,7 @@ def fit(values: Mapping[str, Any], input: InputConfig, labels: Iterable[Label]) 
             case "image" | "aligned":
                 array = resize(array, input.stored)
             case "iuv" | "parts":
-                array = _resize_labels(array, input.stored)
+                array = resize_labels(array, input.stored)
         arrays[field] = array
     return arrays
 
@@ -140,7 +140,7 @@ def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
-def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """labels (h, w, ...) uint8 -> (H, W, ...): each pixel takes the label at its centre."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, labels.shape, strict=False)

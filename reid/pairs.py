@@ -6,7 +6,6 @@ Both ways number their batches from the beginning of the run, in every process f
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +20,8 @@ from reid.dataset import DataConfig
 from reid.fit import InputConfig, Label, fields_to_read, fit, missing_field, sources_of
 from reid.loader import PREFETCH, collate, whole
 from shards.errors import ShardError
-from shards.manifest import Manifest, read_complete_manifest
-from shards.remote import fetch_manifest, is_url
+from shards.manifest import Manifest
+from shards.remote import manifest_of
 from shards.schema import EXTENSIONS
 from shards.semantics import SURFACE_TO_7
 from shards.stream import ShardStream, stream
@@ -122,7 +121,7 @@ def shard_pairs(
     sample that lacks a label or does not decode, ValueError for textures of several uv layouts.
     """
     num_processes, num_workers = pytorch_worker_info()[1], max(1, config.num_workers)
-    manifests = {place: _manifest(place) for place in config.pairs}
+    manifests = {place: manifest_of(place) for place in config.pairs}
     if not manifests:
         raise ValueError("no source of pairs: name at least one set under pairs")
     for place, manifest in manifests.items():
@@ -186,11 +185,7 @@ def uv_layout_of(config: DataConfig) -> str | None:
 
 def num_pairs(config: DataConfig) -> int:
     """Samples in the sets under config.pairs."""
-    return sum(_manifest(place).num_samples for place in config.pairs)
-
-
-def _manifest(place: str) -> Manifest:
-    return fetch_manifest(place)[0] if is_url(place) else read_complete_manifest(Path(place))
+    return sum(manifest_of(place).num_samples for place in config.pairs)
 
 
 def _check_fields(place: str, manifest: Manifest, fields: Iterable[Label]) -> None:

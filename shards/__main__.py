@@ -1,5 +1,6 @@
 """Pack, look at and unpack sets of shards: python -m shards pack|info|verify|sheet|unpack; info and sheet take URLs too."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -85,6 +86,8 @@ class Sheet:
     """Picture to write."""
     by: Literal["sample", "identity"] = "sample"
     """What is one item of the sheet."""
+    keys: tuple[str, ...] = ()
+    """The samples to show, in this order, in place of some spread evenly."""
     num: int | None = None
     """Samples on it (16), or identities (12)."""
     columns: int | None = None
@@ -96,11 +99,14 @@ class Sheet:
 
     def run(self) -> int:
         """Returns the exit code."""
+        if self.keys and (self.by != "sample" or self.num is not None):
+            raise ValueError("--keys says which samples are shown: leave out --by identity and --num")
         table = Table(_local(self.source))
         match self.by:
             case "sample":
                 num, columns = _default(self.num, 16), _default(self.columns, 2)
                 shown = np.linspace(0, len(table) - 1, min(num, len(table))).astype(int).tolist()
+                shown = _places(table, self.keys) if self.keys else shown
                 sheet = draw_sheet([table[i] for i in shown], columns=columns, compact=self.compact)
                 told = f"{len(shown)} people"
             case "identity":
@@ -120,6 +126,14 @@ class Sheet:
 
 def _default(value: int | None, default: int) -> int:
     return default if value is None else value
+
+
+def _places(table: Table, keys: Sequence[str]) -> list[int]:
+    """Numbers of the samples of these keys. Raises ValueError for one that is not there."""
+    place_of = {key: i for i, key in enumerate(table.keys.tolist())}
+    if missing := [key for key in keys if key not in place_of]:
+        raise ValueError(f"--keys must be keys of samples in {table.folder}, got {missing[0]}")
+    return [place_of[key] for key in keys]
 
 
 def _identity_row(table: Table, indices: list[int]) -> tuple[str, list[tuple[str, Sample]]]:

@@ -100,8 +100,9 @@ class Meta:
     intrinsics 3 x 3, world_to_camera 4 x 4 (OpenCV camera: x right, y down, z forward; metres), the rest free JSON."""
     generated: Mapping[str, Any] | None = None
     """Needed for, and only for, origin "generated": a dict with at least `GENERATED_KEYS`, strings or null."""
-    annotators: Mapping[str, Mapping[str, str]] | None = None
-    """Pseudo labels: field name -> {"name", "hash"} of the model that wrote it."""
+    annotators: Mapping[str, Mapping[str, str | float]] | None = None
+    """Pseudo labels: field name -> {"name", "hash"} of the model that wrote it, and, where that tells it, its "confidence" in
+    this sample's, a float in 0..1."""
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -212,9 +213,15 @@ def _is_annotators(value: Any) -> bool:
     return value is None or (
         isinstance(value, dict)
         and all(field in ANNOTATED for field in value)
-        and all(isinstance(who, dict) and set(who) == {"name", "hash"} for who in value.values())
-        and all(_is_name(name) for who in value.values() for name in who.values())
+        and all(_is_annotator(who) for who in value.values())
     )
+
+
+def _is_annotator(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) - {"confidence"} != {"name", "hash"}:
+        return False
+    confidence = value.get("confidence", 0.0)
+    return _is_name(value["name"]) and _is_name(value["hash"]) and type(confidence) is float and 0 <= confidence <= 1
 
 
 def _is_box(value: Any) -> bool:
@@ -238,7 +245,10 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         _is_rendered,
     ),
     "generated": (f"a dict with {GENERATED_KEYS}, each a string or None", _is_generated),
-    "annotators": (f'a dict of {ANNOTATED} -> {{"name": str, "hash": str}}', _is_annotators),
+    "annotators": (
+        f'a dict of {ANNOTATED} -> {{"name": str, "hash": str}}, and "confidence": a float in 0..1 if it is told',
+        _is_annotators,
+    ),
     "schema_version": (f"{SCHEMA_VERSION}", lambda value: type(value) is int and value == SCHEMA_VERSION),
 }
 """Field of `Meta` -> (rule in words, check)."""

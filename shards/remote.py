@@ -9,9 +9,10 @@ import errno
 import io
 import logging
 import time
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from shards.manifest import MANIFEST, Manifest, check_complete
+from shards.manifest import MANIFEST, Manifest, check_complete, read_complete_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,11 @@ def fetch_manifest(url: str) -> tuple[Manifest, bytes]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {MANIFEST} in {url}: not a folder of shards") from error
     return check_complete(Manifest.from_json(text, where=where), where=url), text
+
+
+def manifest_of(place: str | Path) -> Manifest:
+    """The manifest of a complete set in a folder or behind a URL. Raises FileNotFoundError, ShardError; of URLs as `open_url`."""
+    return fetch_manifest(str(place))[0] if is_url(place) else read_complete_manifest(Path(place))
 
 
 class _RemoteFile(io.RawIOBase):

@@ -20,8 +20,8 @@ from webdataset.utils import pytorch_worker_info
 from shards.archive import contents, iter_samples
 from shards.codec import decode_fields, decode_sample
 from shards.errors import ShardError
-from shards.manifest import ShardEntry, read_complete_manifest
-from shards.remote import fetch_manifest, is_url, open_url
+from shards.manifest import ShardEntry
+from shards.remote import is_url, manifest_of, open_url
 from shards.schema import EXTENSIONS, Field, Sample
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class ShardStream(IterableDataset):
                         yield url, key, members
                         num_read += 1
                 if entry is not None and num_read != entry.num_samples:
-                    raise ShardError(f"holds {num_read} samples, the manifest says {entry.num_samples}", shard=url)
+                    raise _miscounted(url, num_read, entry)
             except ShardError as error:
                 bad.take(error)
 
@@ -215,8 +215,27 @@ def _resolve(place: str) -> dict[str, ShardEntry | None]:
     """Shard path or URL -> what the manifest says, None where there is none."""
     if place.endswith(".tar"):
         return dict.fromkeys(braceexpand.braceexpand(place))
-    manifest = fetch_manifest(place)[0] if is_url(place) else read_complete_manifest(Path(place))
-    return {f"{place.rstrip('/')}/{entry.name}": entry for entry in manifest.shards}
+    return {f"{place.rstrip('/')}/{entry.name}": entry for entry in manifest_of(place).shards}
+
+
+def read_shard(source: str | Path, entry: ShardEntry) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Every sample of one shard of a set, in order, as it lies there: its key, and file extension -> bytes.
+
+    source: the folder of the set, or its URL. Raises ShardError, naming the shard, where it is damaged or does not hold what
+    its entry says; FileNotFoundError, and for URLs what `remote.open_url` raises.
+    """
+    place = f"{str(source).rstrip('/')}/{entry.name}"
+    num_read = 0
+    with _open(place, entry) as file:
+        for key, members in iter_samples(file, shard=place):
+            yield key, contents(key, members, shard=place)
+            num_read += 1
+    if num_read != entry.num_samples:
+        raise _miscounted(place, num_read, entry)
+
+
+def _miscounted(place: str, num_read: int, entry: ShardEntry) -> ShardError:
+    return ShardError(f"holds {num_read} samples, the manifest says {entry.num_samples}", shard=place)
 
 
 def _open(place: str, entry: ShardEntry | None) -> BinaryIO:

@@ -24,6 +24,14 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 Report = Callable[[int], None]
 """Tells how much of the current task is done, in the caller's unit."""
 
+_number = 0
+
+
+def worker_number() -> int:
+    """Which of the workers of `run_tasks` this process is, from 0; 0 in a process that is none. For the choice of a device:
+    what a task gives does not depend on who does it."""
+    return _number
+
 
 class WorkerError(RuntimeError):
     """A worker failed, through a defect or because it was killed. `is_defect` tells which."""
@@ -70,7 +78,7 @@ def run_tasks(
     workers: list[_Worker] = []
     try:
         for position, task in pending:
-            workers.append(_start(function))
+            workers.append(_start(function, len(workers)))
             _give(workers[-1], position, task)
             if len(workers) == min(num_workers, len(tasks)):
                 break
@@ -112,10 +120,10 @@ def _obituary(worker: _Worker, task: Any) -> str:
     return f"the worker on task {task!r} was {cause}{hint}. Run the same command again to go on"
 
 
-def _start(function: Callable[[Any, Report], Any]) -> _Worker:
+def _start(function: Callable[[Any, Report], Any], number: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(function, theirs), daemon=True)
+    process = context.Process(target=_work, args=(function, theirs, number), daemon=True)
     with _child_environment():
         process.start()
     theirs.close()
@@ -161,8 +169,10 @@ def _stop(workers: Sequence[_Worker]) -> None:
         worker.connection.close()
 
 
-def _work(function: Callable[[Any, Report], Any], connection: Connection) -> None:
+def _work(function: Callable[[Any, Report], Any], connection: Connection, number: int) -> None:
     """Main of a worker: tasks come as (task,), None ends. A report to a parent that is gone raises, and so ends it too."""
+    global _number
+    _number = number
     last = 0.0
     count = 0
 

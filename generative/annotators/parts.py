@@ -87,8 +87,9 @@ class PositionAttention(nn.Module):
 
 
 def dilate(backbone: Backbone) -> Backbone:
-    """Let a ResNet's last two layers keep the size of what they are given, its convolutions reach as far as before, and those of
-    the last layer as far as `DILATIONS` say. Changes the backbone, whose weights fit as before, and returns it."""
+    """Let a ResNet's third layer keep the size of what it is given, and say at every second place what it said before; the
+    convolutions of the last layer reach as far as `DILATIONS` say. Changes the backbone, whose weights fit as before, and
+    returns it."""
     for block in backbone.layer3:
         _spread(block, 2)
     for block, dilation in zip(backbone.layer4, DILATIONS, strict=False):
@@ -98,10 +99,10 @@ def dilate(backbone: Backbone) -> Backbone:
 
 def _spread(block: nn.Module, dilation: int) -> None:
     for layer in block.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.stride = (1, 1)
-            if layer.kernel_size == (3, 3):
-                layer.dilation = layer.padding = (dilation, dilation)
+        if isinstance(layer, nn.Conv2d) and layer.stride != (1, 1):
+            layer.stride = (1, 1)  # what it is given lies as close together as before, what comes after it does not
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            layer.dilation = layer.padding = (dilation, dilation)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from reid.checkpoint import Run
-from reid.config import flat
+from reid.config import TrainConfig, flat
 from reid.report.charts import Chart
 from reid.report.section import Section
 from shards.manifest import package_version
@@ -15,14 +14,25 @@ from shards.manifest import package_version
 TEMPLATE = "page.html.jinja"
 
 
+def page_environment(*places: tuple[str, str]) -> Environment:
+    """Templates of pages in this style: `style.css.jinja` and `macros.html.jinja` of this package, and those of other places,
+    (package, folder in it) each."""
+    loaders = [PackageLoader(*place) for place in (("reid", "report"), *places)]
+    return Environment(
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def told_config(config: TrainConfig) -> dict[str, str]:
+    """Every field of a configuration by its dotted name, in words, sorted."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in sorted(flat(config).items())
+    }
+
+
 def render_page(run: Run, charts: Sequence[Chart], sections: Sequence[Section]) -> str:
     """The page as HTML. charts: of its history; sections: one for each set that it was scored on."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
-    config = {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in sorted(flat(run.config).items())
-    }
-    return environment.from_string(template).render(
+    return page_environment().get_template(TEMPLATE).render(
         name=run.folder.resolve().name,
         state=run.state,
         network=type(run.model).__name__,
@@ -34,6 +44,6 @@ def render_page(run: Run, charts: Sequence[Chart], sections: Sequence[Section]) 
         ],
         charts=charts,
         sections=sections,
-        config=config,
+        config=told_config(run.config),
         version=package_version(),
     )  # fmt: skip

@@ -10,12 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_sets import NUM_SHARDS, SAMPLES_PER_SHARD, MakeTiny, build_command, build_tiny, environment, hashes
+from tiny_sets import (
+    NUM_SHARDS,
+    SAMPLES_PER_SHARD,
+    MakeTiny,
+    build_command,
+    build_tiny,
+    environment,
+    hashes,
+    tell_number,
+)
 
 from shards import ShardError, build
 from shards.build import build_set
 from shards.manifest import MANIFEST, Manifest, read_complete_manifest, read_manifest
-from shards.workers import WorkerError
+from shards.workers import WorkerError, run_tasks, worker_number
 from shards.writer import create_file
 
 DONE = {"manifest.json", *(f"tiny-{i:06d}.tar" for i in range(NUM_SHARDS))}
@@ -31,6 +40,11 @@ def wait_for(out: Path, name: str) -> None:
     while not any(out.glob(name)):
         assert time.monotonic() < deadline, f"{name} did not appear"
         time.sleep(0.005)
+
+
+def test_workers_know_their_numbers():
+    assert dict(run_tasks(tell_number, [0, 1, 2], num_workers=3)) == {0: 0, 1: 1, 2: 2}
+    assert worker_number() == 0
 
 
 def test_worker_counts_give_the_same_bytes(finished_set: Path, tmp_path: Path):

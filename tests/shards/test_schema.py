@@ -8,6 +8,7 @@ import pytest
 from tiny_sets import HEIGHT, WIDTH, rendered, tiny_sample
 
 from shards import SCHEMA_VERSION, Meta, Sample, ShardError
+from shards.codec import decode_meta, encode_meta
 from shards.meta import plain
 
 REAL = Meta(origin="real", dataset="market1501")
@@ -35,6 +36,12 @@ REAL = Meta(origin="real", dataset="market1501")
         ("annotators", {"iuv": {"name": "dense"}}),
         ("annotators", {"image": {"name": "dense", "hash": "0"}}),
         ("annotators", ["iuv"]),
+        ("annotators", {"iuv": {"name": "dense", "hash": "0", "confidence": 1.01}}),
+        ("annotators", {"iuv": {"name": "dense", "hash": "0", "confidence": -0.01}}),
+        ("annotators", {"iuv": {"name": "dense", "hash": "0", "confidence": 1}}),
+        ("annotators", {"iuv": {"name": "dense", "hash": "0", "confidence": "sure"}}),
+        ("annotators", {"iuv": {"name": "dense", "confidence": 0.5}}),
+        ("annotators", {"iuv": {"name": "dense", "hash": "0", "sure": 0.5}}),
         ("rendered", {"seed": 0}),
         ("generated", {"source_key": "a", "pose_key": "b", "model_hash": "c"}),
         ("schema_version", SCHEMA_VERSION + 1),
@@ -45,6 +52,13 @@ def test_meta_names_the_field_that_is_wrong(field: str, value: object):
     with pytest.raises(ShardError) as caught:
         replace(REAL, **{field: value})
     assert caught.value.field == f"meta.{field}"
+
+
+@pytest.mark.parametrize("confidence", [{}, {"confidence": 0.0}, {"confidence": 0.25}, {"confidence": 1.0}])
+def test_an_annotator_may_tell_its_confidence(confidence: dict[str, float]):
+    who = {"iuv": {"name": "dense", "hash": "0", **confidence}}
+    meta = replace(REAL, annotators=who)
+    assert decode_meta(encode_meta(meta)).annotators == who
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,21 @@ def test_sheet(own_set: Path, tmp_path: Path):
     assert np.array(Image.open(out)).std() > 10
 
 
+def test_sheet_of_chosen_samples(own_set: Path, tmp_path: Path):
+    out = tmp_path / "people.png"
+    keys = ["000017", "000003"]
+    result = run("sheet", own_set, "--keys", *keys, "--columns", 1, "--out", out, "--json")
+    assert json.loads(result.stdout) == {"out": str(out), "keys": keys}
+    sheet = np.array(Image.open(out)).astype(int)
+    for row, key in enumerate(keys):
+        tile = sheet[4 + row * (256 + 28 + 8) + 28 :][:256, 4 : 4 + 128]
+        assert np.abs(tile.mean((0, 1)) - tiny_sample(int(key)).image.mean((0, 1))).max() < 2
+    stranger = run("sheet", own_set, "--keys", "000003", "nobody")
+    assert stranger.returncode == 2 and "got nobody" in stranger.stderr
+    both = run("sheet", own_set, "--keys", "000003", "--num", 3)
+    assert both.returncode == 2 and "leave out" in both.stderr
+
+
 def test_sheet_by_identity(own_set: Path, tmp_path: Path):
     out = tmp_path / "people.png"
     options = ("--by", "identity", "--num", 2, "--columns", 3, "--out", out)

@@ -3,6 +3,7 @@
 import logging
 import pickle
 from collections import Counter
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from torch.utils.data import DataLoader
 
 from shards import Sample, ShardError
 from shards.codec import encode_sample
-from shards.stream import stream
+from shards.manifest import read_manifest
+from shards.remote import manifest_of
+from shards.stream import read_shard, stream
 
 NUM_SAMPLES = NUM_SHARDS * SAMPLES_PER_SHARD
 ALL = [f"{i:06d}" for i in range(NUM_SAMPLES)]
@@ -34,6 +37,27 @@ def test_stored_order_without_shuffling(finished_set: Path):
 @pytest.mark.parametrize("form", ["{}", "file://{}", "{}/tiny-{{000000..000003}}.tar"])
 def test_folders_urls_and_brace_patterns(finished_set: Path, form: str):
     assert keys_of(stream(form.format(finished_set), fields=["meta"])) == ALL
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "file://{}"])
+def test_one_shard_as_it_lies(finished_set: Path, form: str):
+    source = form.format(finished_set)
+    manifest = manifest_of(source)
+    assert manifest == read_manifest(finished_set)
+    samples = list(read_shard(source, manifest.shards[2]))
+    assert [key for key, _ in samples] == ALL[12:18]
+    assert samples[1][1] == encode_sample(tiny_sample(13)).members
+
+
+def test_one_shard_is_held_to_its_entry(own_set: Path):
+    entry = read_manifest(own_set).shards[1]
+    with pytest.raises(ShardError, match="holds 6 samples, the manifest says 7"):
+        list(read_shard(own_set, replace(entry, num_samples=7)))
+    path = own_set / entry.name
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(ShardError, match="cut short") as caught:
+        list(read_shard(own_set, entry))
+    assert caught.value.shard == str(path)
 
 
 def test_webdataset_by_itself_reads_the_same(finished_set: Path):

@@ -18,6 +18,7 @@ from shards.build import build_set
 from shards.codec import EncodedSample, encode_sample
 from shards.console import main, progress_bar
 from shards.manifest import Manifest
+from shards.workers import Report, worker_number
 
 HEIGHT, WIDTH = 48, 24
 NUM_SHARDS, SAMPLES_PER_SHARD = 4, 6
@@ -104,6 +105,11 @@ def build_tiny(folder: Path, make_shard: MakeTiny | None = None, *, seed: int = 
         licences=("CC0-1.0",),
     )
     return build_set(folder, wanted, make_shard or MakeTiny(), **options)
+
+
+def tell_number(task: int, report: Report) -> int:
+    """A task for `run_tasks`: who does it."""
+    return worker_number()
 
 
 def hashes(folder: Path) -> dict[str, str]:

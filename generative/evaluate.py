@@ -1,0 +1,180 @@
+"""An annotator scored on a set whose labels are true, beside what it has to beat."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generative.ahead import batches_of, in_order
+from generative.annotate import BATCHES_AHEAD, THREADS
+from generative.annotators.opened import OpenAnnotator, untrained
+from generative.floor import floor_of, floor_sums
+from generative.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
+from generative.visible import used_texels, visible_texels
+from reid.fit import fields_to_read, fit
+from shards.codec import decode_fields
+from shards.errors import ShardError
+from shards.manifest import Manifest
+from shards.stream import read_shard
+from shards.uv_surface import has_surface_table
+
+PREDICTORS = ("trained", "untrained", "mean")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shown:
+    """A sample with its true label and the network's, of the network's size."""
+
+    key: str
+    picture: np.ndarray
+    """(H, W, 3) uint8."""
+    truth: np.ndarray
+    """As `Annotation.values`, of one picture."""
+    predicted: np.ndarray
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """Scores of an annotator on a set."""
+
+    place: str
+    num_samples: int
+    scores: dict[str, Scores]
+    """By PREDICTORS: the network, the same network untrained, and the mean predictor (see `floor`) of this very set."""
+    shown: tuple[Shown, ...]
+    """Samples spread evenly over the set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Labelled:
+    key: str
+    picture: np.ndarray
+    truth: np.ndarray
+    """Of the network's size."""
+    size: tuple[int, int]
+    """Height and width of the picture as it is stored."""
+    visible: np.ndarray | None
+    """(256, 256) bool, of a texture: the texels that the picture shows, where that can be told."""
+
+
+@torch.inference_mode()
+def evaluate(
+    annotator: OpenAnnotator,
+    place: str,
+    source: Manifest,
+    *,
+    batch_size: int = 64,
+    num_shown: int = 12,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score an annotator on the set at `place`, a folder or URL, whose manifest is `source`.
+
+    The set is read twice, as the mean predictor is its own. progress gets the samples read so far, of both times. Raises
+    ShardError for a sample without the label, and for textures in another uv layout than the network draws.
+    """
+    device, label, done = annotator.device, annotator.label, 0
+    sums: dict[str, Sums] = {name: {} for name in PREDICTORS}
+    floor: Sums = {}
+    for batch in _batches(annotator, place, source, batch_size):
+        floor = add(floor, floor_sums(label, _in_shares(annotator, _stack(batch, "truth", device))))
+        done += len(batch)
+        _tell(progress, done)
+    mean = floor_of(label, floor)
+    networks = {"trained": annotator, "untrained": untrained(annotator)}
+    rows = set(np.linspace(0, source.num_samples - 1, min(num_shown, source.num_samples)).astype(int).tolist())
+    shown: list[Shown] = []
+    for batch in _batches(annotator, place, source, batch_size):
+        pictures = _stack(batch, "picture", device)
+        found = {name: network.annotate(pictures) for name, network in networks.items()}
+        labels = {name: one.values for name, one in found.items()}
+        labels["mean"] = mean.expand(len(batch), *mean.shape)
+        for name, values in labels.items():
+            sums[name] = add(sums[name], _measure(annotator, values, batch, is_share=name == "mean"))
+        first = done - source.num_samples
+        for i in sorted(rows.intersection(range(first, first + len(batch)))):
+            one, sure = batch[i - first], found["trained"].confidence[i - first].item()
+            predicted = labels["trained"][i - first].cpu().numpy()
+            shown.append(Shown(key=one.key, picture=one.picture, truth=one.truth, predicted=predicted, confidence=sure))
+        done += len(batch)
+        _tell(progress, done)
+    return Evaluation(
+        place=place,
+        num_samples=source.num_samples,
+        scores={name: conclude(one) for name, one in sums.items()},
+        shown=tuple(shown),
+    )
+
+
+def _measure(annotator: OpenAnnotator, values: Tensor, batch: list[_Labelled], *, is_share: bool) -> Sums:
+    """is_share: whether keypoints are in shares of the picture's size; else they are in pixels of the network's."""
+    device = values.device
+    truth = _stack(batch, "truth", device)
+    match annotator.label:
+        case "texture":
+            known = all(one.visible is not None for one in batch)
+            return texture_sums(values, truth, _used(annotator), _stack(batch, "visible", device) if known else None)
+        case "iuv":
+            return iuv_sums(values, truth)
+        case "parts":
+            return parts_sums(values, truth)
+    sizes = torch.tensor([(width, height, 1) for height, width in (one.size for one in batch)], device=device)[:, None]
+    shares = values if is_share else _in_shares(annotator, values)
+    return keypoint_sums(shares * sizes, _in_shares(annotator, truth) * sizes)
+
+
+def _in_shares(annotator: OpenAnnotator, values: Tensor) -> Tensor:
+    """Keypoints in shares of the picture's size; other labels as they are."""
+    if annotator.label != "keypoints":
+        return values
+    return values / values.new_tensor([annotator.input.width, annotator.input.height, 1])
+
+
+def _used(annotator: OpenAnnotator) -> Tensor:
+    """(256, 256) bool: texels that are scored; all of a layout that no table knows."""
+    if has_surface_table(annotator.uv_layout):
+        return torch.from_numpy(used_texels(annotator.uv_layout)).to(annotator.device)
+    return torch.ones(256, 256, dtype=torch.bool, device=annotator.device)
+
+
+def _batches(annotator: OpenAnnotator, place: str, source: Manifest, batch_size: int) -> Iterator[list[_Labelled]]:
+    for entry in source.shards:
+        decode = functools.partial(_decode, annotator, f"{place.rstrip('/')}/{entry.name}")
+        samples = in_order(decode, read_shard(place, entry), threads=THREADS, ahead=BATCHES_AHEAD * batch_size)
+        yield from batches_of(samples, batch_size)
+
+
+def _decode(annotator: OpenAnnotator, shard: str, sample: tuple[str, dict[str, bytes]]) -> _Labelled:
+    key, members = sample
+    label = annotator.label
+    fields = fields_to_read(annotator.input, [label])
+    if label == "texture":
+        fields += ["iuv", "meta"]
+    values = decode_fields(key, members, fields, shard=shard)
+    arrays = fit(values, annotator.input, [label])
+    visible = None
+    if label == "texture":
+        if values["meta"].uv_layout != annotator.uv_layout:
+            raise ShardError(
+                f"must be {annotator.uv_layout}, in which the network draws textures, got {values['meta'].uv_layout}",
+                shard=shard,
+                key=key,
+                field="meta.uv_layout",
+            )
+        if values["iuv"] is not None and has_surface_table(annotator.uv_layout):
+            visible = visible_texels(values["iuv"], annotator.uv_layout)
+    return _Labelled(
+        key=key, picture=arrays["image"], truth=arrays[label], size=values["image"].shape[:2], visible=visible
+    )
+
+
+def _stack(batch: list[_Labelled], name: str, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack([getattr(one, name) for one in batch])).to(device)
+
+
+def _tell(progress: Callable[[int], None] | None, done: int) -> None:
+    if progress is not None:
+        progress(done)

@@ -1,0 +1,1 @@
+"""Pages that show what the networks of this package do."""
