@@ -69,6 +69,21 @@ def test_an_error_comes_in_the_place_of_its_result_and_ends_the_work():
     assert max(done) <= 5 + 3
 
 
+def test_what_was_not_begun_is_dropped():
+    go_on, done = threading.Event(), []
+
+    def wait_after_the_first(i: int) -> int:
+        done.append(i)
+        assert i == 0 or go_on.wait(20)
+        return i
+
+    results = in_order(wait_after_the_first, range(100), threads=1, ahead=6)
+    assert next(results) == 0
+    threading.Timer(0.05, go_on.set).start()
+    results.close()
+    assert len(done) <= 2
+
+
 def test_batches():
     assert list(batches_of(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batches_of([], 3)) == []
