@@ -1,7 +1,6 @@
 """A set once more, with a label that a network wrote: one shard in, one shard out."""
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 
 from generative.ahead import batches_of, in_order
 from generative.annotators.opened import Autocast, OpenAnnotator, open_annotator
+from generative.sets import contents_hash
 from reid.fit import Label, resize, resize_labels
 from shards.build import build_set
 from shards.codec import TEXTURE_QUALITY, EncodedSample, decode_fields, encode_jpeg, encode_meta, encode_png
@@ -89,7 +89,7 @@ def annotate(
         "label": annotator.label,
         "network": annotator.name,
         "checkpoint_sha256": annotator.hash,
-        "source_sha256": hashlib.sha256(source.to_json().encode()).hexdigest(),
+        "source_sha256": contents_hash(source),
         "batch_size": batch_size,
         "precision": annotator.precision,
         "device": annotator.device.type,

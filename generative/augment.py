@@ -18,11 +18,11 @@ from generative.sets import contents_hash, shard_rows
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
 from reid.checkpoint import which_checkpoint
+from reid.dataset import are_known, samples_to_train_on
 from reid.setup import computes_in_bf16
 from shards.build import build_set, file_sha256
 from shards.codec import MIN_QUALITY
 from shards.manifest import Manifest
-from shards.meta import NOBODY
 from shards.table import Table
 
 
@@ -162,15 +162,10 @@ def known_people(table: Table) -> tuple[tuple[np.ndarray, ...], int]:
     They are those that `reid` trains on: of the split "train", or of no split in sets that have none, and neither junk nor
     distractors. Raises ValueError where there are none.
     """
-    known = (table.identities != "") & ~np.logical_or.reduce(
-        [np.char.endswith(table.identities, end) for end in NOBODY]
-    )
-    in_split = table.splits == ("train" if (table.splits != "").any() else "")
-    if not (known & in_split).any():
-        raise ValueError(
-            f'{table.folder}: no sample of the split "train" has an identity, and pictures are generated of known people; name a '
-            "labelled set"
-        )
+    known = are_known(table.identities)
+    wanted = np.zeros(len(table), bool)
+    wanted[samples_to_train_on(table, str(table.folder))] = True
     shards = (np.array(shard_rows(table.manifest, i)) for i in range(table.manifest.num_shards))
-    rows = (shard[(known & in_split)[shard]] for shard in shards)
-    return tuple(row for row in rows if len(row)), int((in_split & ~known).sum())
+    rows = (shard[wanted[shard]] for shard in shards)
+    split = table.splits[wanted][0]
+    return tuple(row for row in rows if len(row)), int(((table.splits == split) & ~known).sum())

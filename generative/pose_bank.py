@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 
+from generative.poses import ADDED_BY
 from shards.codec import decode_meta
 from shards.errors import ShardError
 from shards.table import Table
 
 MAX_DRAWS = 1000
 """Samples looked at for the poses of one picture, before the set counts as one without enough of them."""
-ADDED_BY = "`python -m generative poses` or `python -m generative annotate`"
-"""The commands that add keypoints to a set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -36,7 +36,8 @@ HIGHER_IS_BETTER: Mapping[Label, Mapping[str, bool]] = {
     "keypoints": {"pck": True, "pck_seen": True},
 }
 """Label -> its scores, as they are listed, and which way each is better."""
-_SSIM_SIZE, _SSIM_SIGMA = 11, 1.5
+WINDOW, SIGMA = 11, 1.5
+"""Side of SSIM's Gaussian window and its standard deviation, pixels."""
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
 
@@ -140,7 +141,7 @@ def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
 def _blur(pictures: Tensor) -> Tensor:
     """(B, C, H, W) float32, by the window of SSIM."""
     weights, channels = _window(pictures.device), pictures.shape[1]
-    padded = functional.pad(pictures, [_SSIM_SIZE // 2] * 4, mode="reflect")
+    padded = functional.pad(pictures, [WINDOW // 2] * 4, mode="reflect")
     down = functional.conv2d(padded, weights.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
     return functional.conv2d(down, weights.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
 
@@ -149,5 +150,5 @@ def _blur(pictures: Tensor) -> Tensor:
 def _window(device: torch.device) -> Tensor:
     """(11,) float32, of sum 1."""
     with torch.inference_mode(False):
-        away = torch.arange(_SSIM_SIZE, device=device) - _SSIM_SIZE // 2
-        return (-(away**2) / (2 * _SSIM_SIGMA**2)).softmax(0)
+        away = torch.arange(WINDOW, device=device) - WINDOW // 2
+        return (-(away**2) / (2 * SIGMA**2)).softmax(0)

@@ -5,14 +5,11 @@ tells people apart makes of them.
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from generative.scores import WINDOW, ssim_map
 from reid.distances import Metric, squared_distances
 from reid.embeddings import Embeddings
 
-WINDOW, SIGMA = 11, 1.5
-"""Side of SSIM's Gaussian window and its standard deviation, pixels (Wang et al. 2004, sec. III-B)."""
-_C1, _C2 = 0.01**2, 0.03**2
 _MAX_MEMORY_MIB = 256
 
 
@@ -31,12 +28,8 @@ def ssim(generated: Tensor, target: Tensor) -> Tensor:
     _check_alike(generated, target)
     if min(target.shape[2:]) < WINDOW:
         raise ValueError(f"SSIM needs {WINDOW} pixels in height and width, got {tuple(target.shape[2:])}")
-    mean_x, mean_y, square_x, square_y, product = (
-        _blur(each) for each in (generated, target, generated**2, target**2, generated * target)
-    )
-    variance_x, variance_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
-    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    return (numerator / ((mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2))).mean((1, 2, 3))
+    edge = WINDOW // 2
+    return ssim_map(generated, target)[:, edge:-edge, edge:-edge].mean((1, 2))
 
 
 def mask_ssim(generated: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -89,15 +82,6 @@ def _fit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,), and R (min(N, D), D) with R'R the covariance, of (N, D)."""
     mean = vectors.mean(0)
     return mean, np.linalg.qr((vectors - mean) / np.sqrt(len(vectors) - 1), mode="r")
-
-
-def _blur(pictures: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, H - 10, W - 10): means under the window."""
-    offsets = torch.arange(WINDOW, dtype=pictures.dtype, device=pictures.device) - WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    weights = (weights / weights.sum()).expand(pictures.shape[1], 1, WINDOW)
-    rows = functional.conv2d(pictures, weights[:, :, :, None], groups=pictures.shape[1])
-    return functional.conv2d(rows, weights[:, :, None, :], groups=pictures.shape[1])
 
 
 def _check_alike(generated: Tensor, target: Tensor) -> None:

@@ -165,7 +165,7 @@ def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
     if not places:
         raise ValueError("nothing to train on: name at least one set under real, rendered or generated")
     tables = [Table(place) for _, place in places]
-    chosen = [_samples_to_train_on(table, place) for table, (_, place) in zip(tables, places, strict=True)]
+    chosen = [samples_to_train_on(table, place) for table, (_, place) in zip(tables, places, strict=True)]
     for table, indices, (origin, place) in zip(tables, chosen, places, strict=True):
         _warn_of_origins(table.origins[indices], origin, place)
         _check_fields(table, indices, [input.picture])
@@ -217,18 +217,31 @@ def choose_samples(table: Table, rows: np.ndarray, input: InputConfig, *, with_i
     )
 
 
-def _samples_to_train_on(table: Table, place: str) -> np.ndarray:
-    """Numbers (n,) int64 of a set's samples. Raises ValueError where there are none."""
-    known = (table.identities != "") & ~np.logical_or.reduce(
-        [np.char.endswith(table.identities, end) for end in NOBODY]
-    )
+def samples_to_train_on(table: Table, place: str) -> np.ndarray:
+    """Numbers (n,) int64 of a set's samples of known people in the split "train", or of no split in a set that has none.
+
+    Raises ValueError where there are none.
+    """
+    known = are_known(table.identities)
     if not known.any():
-        raise ValueError(f"{place}: no sample has an identity, and identities are what is learned; name a labelled set")
-    in_split = table.splits == ("train" if (table.splits != "").any() else "")
-    if not (known & in_split).any():
-        splits = sorted(set(table.splits[known].tolist()))
-        raise ValueError(f'{place}: no sample of a known person is of the split "train", splits are {splits}')
-    return np.flatnonzero(known & in_split)
+        raise ValueError(f"{place}: no sample has an identity; name a labelled set")
+    return rows_in_split(table, known, place)
+
+
+def are_known(identities: np.ndarray) -> np.ndarray:
+    """identities (N,) str -> (N,) bool: whether they are somebody's, and neither junk nor distractors."""
+    nobody = np.logical_or.reduce([np.char.endswith(identities, end) for end in NOBODY])
+    return (identities != "") & ~nobody
+
+
+def rows_in_split(table: Table, wanted: np.ndarray, place: str) -> np.ndarray:
+    """Numbers (n,) int64 of the samples, wanted (N,) bool, that lie in the split "train", or of no split in a set that has none.
+    Raises ValueError where there are none."""
+    in_split = wanted & (table.splits == ("train" if (table.splits != "").any() else ""))
+    if not in_split.any():
+        splits = sorted(set(table.splits[wanted].tolist()))
+        raise ValueError(f'{place}: no sample to learn from is of the split "train", splits are {splits}')
+    return np.flatnonzero(in_split)
 
 
 def _warn_of_origins(origins: np.ndarray, trusted_as: str, place: str) -> None:

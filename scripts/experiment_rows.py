@@ -102,4 +102,4 @@ ROWS: Mapping[str, Row] = {
 }
 """Name -> row."""
 SMALL = ("baseline", "san-basic", "dsa-two-branches", "dsa", "gp-r50", "gp-ps")
-"""Rows of size small by default: each method beside its baseline, within an hour."""
+"""Rows of size small by default: each method beside its baseline."""

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from generative.poses import ADDED_BY
 from reid.batch import ORIGINS
-from reid.dataset import DataConfig, Samples
+from reid.dataset import DataConfig, Samples, are_known, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
-from shards.meta import NOBODY
 from shards.table import Table
-
-ADDED_BY = "`python -m generative poses` or `python -m generative annotate`"
-"""The commands that add keypoints to a set."""
 
 
 def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples:
@@ -44,7 +41,7 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         np.concatenate([getattr(table, name)[r] for table, r in zip(tables, rows, strict=True)])
         for name in ("identities", "origins", "camera_ids")
     )
-    class_names, classes = np.unique(np.where(_are_known(identities), identities, keys), return_inverse=True)
+    class_names, classes = np.unique(np.where(are_known(identities), identities, keys), return_inverse=True)
     return Samples(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), [len(r) for r in rows]),
@@ -65,21 +62,13 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
 
 def _rows(table: Table, place: str, *, known: bool) -> np.ndarray:
     """Numbers (n,) int64 of the samples to train on."""
-    usable = _are_known(table.identities) if known else np.ones(len(table), bool)
+    usable = are_known(table.identities) if known else np.ones(len(table), bool)
     if not usable.any():
         raise ValueError(
             f"{place}: no sample has an identity, and pictures are drawn of known people; name a labelled set, and this one "
             "under poses"
         )
-    in_split = table.splits == ("train" if (table.splits != "").any() else "")
-    if not (usable & in_split).any():
-        splits = sorted(set(table.splits[usable].tolist()))
-        raise ValueError(f'{place}: no sample to learn from is of the split "train", splits are {splits}')
-    return np.flatnonzero(usable & in_split)
-
-
-def _are_known(identities: np.ndarray) -> np.ndarray:
-    return (identities != "") & ~np.logical_or.reduce([np.char.endswith(identities, end) for end in NOBODY])
+    return rows_in_split(table, usable, place)
 
 
 def _check_keypoints(table: Table, row: int, place: str) -> None:

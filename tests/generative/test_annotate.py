@@ -18,6 +18,7 @@ from tiny_people import build_people, damage
 
 from generative.annotate import annotate, confidences, open_source
 from generative.annotators.opened import open_annotator
+from generative.sets import contents_hash
 from reid.augment import prepare
 from reid.fit import InputConfig, resize
 from shards import Sample
@@ -88,7 +89,7 @@ def test_all_else_stays_as_it_is(plain: Path, runs: dict[str, Path], made: dict[
             assert who["name"].endswith(" resnet18") and 0 <= who["confidence"] <= 1
     source, manifest = read_manifest(plain), read_manifest(made[label])
     assert (manifest.name, manifest.licences) == (source.name, source.licences)
-    assert manifest.config["source_sha256"] == hashlib.sha256(source.to_json().encode()).hexdigest()
+    assert manifest.config["source_sha256"] == contents_hash(source)
     assert manifest.config["label"] == label and manifest.config["batch_size"] == 4
     assert verify_set(made[label]).faults == ()
 

@@ -96,7 +96,10 @@ def save_guider(
     losses: LossConfig | None = None,
     input: InputConfig | None = None,
 ) -> str:
-    """A run with random weights, batch norms that have seen something; returns its folder as a configuration names it."""
+    """A run with random weights, batch norms that have seen something; returns its folder as a configuration names it.
+
+    Means stay 0, and classifiers are small: else the last ReLU lets nothing through, and everybody looks alike.
+    """
     config = TrainConfig(
         model=model or GlobalPoolConfig(backbone=BackboneConfig(name="resnet18"), embedding_dim=16),
         losses=losses or LossConfig(),
@@ -105,13 +108,11 @@ def save_guider(
     torch.manual_seed(0)
     network = build_model(config.model, len(class_names), losses=config.losses, pretrained=False)
     for name, buffer in network.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.uniform_(-0.1, 0.1)
-        elif name.endswith("running_var"):
+        if name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
     for name, parameter in network.named_parameters():
         if name.startswith("classifier"):
-            torch.nn.init.normal_(parameter)
+            torch.nn.init.normal_(parameter, std=0.1)
     folder.mkdir(parents=True)
     state = State(config=config, class_names=class_names, num_samples=1)
     save_checkpoint(checkpoint_path(folder, "last"), network, state, {})
