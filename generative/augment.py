@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from generative.generate import MIN_SIDE, Filter, GenerateShard
+from generative.artist import Filter, draws_in_bf16
+from generative.generate import MIN_SIDE, GenerateShard
 from generative.pose_bank import PoseBank
 from generative.sets import contents_hash, shard_rows
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
 from reid.checkpoint import which_checkpoint
 from reid.dataset import are_known, samples_to_train_on
-from reid.setup import computes_in_bf16
 from shards.build import build_set, file_sha256
 from shards.codec import MIN_QUALITY
 from shards.manifest import Manifest
@@ -133,7 +132,6 @@ def _plan(
     rows, num_skipped = known_people(data)
     if filter_run is None and config.min_confidence:
         raise ValueError("min_confidence is that of a run that filters: give --filter-run too")
-    is_best = config.precision == "auto" and torch.cuda.is_available() and computes_in_bf16()
     return GenerateShard(
         run=run,
         run_hash=load_transfer(run).hash,
@@ -144,7 +142,7 @@ def _plan(
         per_image=config.per_image,
         size=None if config.height is None else (config.height, config.width),
         batch_size=config.batch_size,
-        in_bf16=config.precision == "bf16" or is_best,
+        in_bf16=draws_in_bf16(config.precision),
         quality=config.quality,
         filter=None if filter_run is None else _filter(filter_run, data.identities[np.concatenate(rows)], config),
     ), num_skipped
