@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from generative.ahead import batches_of, in_order
 from generative.annotators.opened import Autocast, OpenAnnotator, open_annotator
@@ -21,7 +22,7 @@ from shards.errors import ShardError
 from shards.manifest import Manifest, ShardEntry
 from shards.meta import Meta
 from shards.remote import is_url, manifest_of
-from shards.schema import EXTENSIONS
+from shards.schema import EXTENSIONS, TEXTURE_SIZE
 from shards.stream import read_shard, stream
 from shards.workers import worker_number
 
@@ -31,6 +32,8 @@ THREADS = 4
 """That decode, and as many that encode."""
 BATCHES_AHEAD = 2
 """Decoded, and labelled, before they are asked for."""
+MEAN_SAMPLES, MEAN_SHARDS = 128, 8
+"""Whose textures are averaged, and the shards that they are taken from."""
 CONFIDENCE_DIGITS = 6
 """After the point: what lies beyond them differs from machine to machine."""
 
@@ -75,6 +78,7 @@ def annotate(
     """
     if batch_size < 1:
         raise ValueError(f"a batch is of at least 1 picture, got {batch_size}")
+    mean = with_mean_texture(annotator, place, source).mean_texture
     maker = AnnotateShards(
         folder=annotator.folder,
         hash=annotator.hash,
@@ -83,6 +87,7 @@ def annotate(
         shards=source.shards,
         batch_size=batch_size,
         replace=replace,
+        mean_texture=None if mean is None else mean.cpu(),
     )
     config = {
         "command": "annotate",
@@ -100,7 +105,7 @@ def annotate(
     return manifest
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AnnotateShards:
     """`make_shard` of a labelled set."""
 
@@ -114,9 +119,13 @@ class AnnotateShards:
     shards: tuple[ShardEntry, ...]
     batch_size: int
     replace: bool
+    mean_texture: Tensor | None
+    """As of `OpenAnnotator`."""
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
         annotator = _annotator(self.folder, self.hash, self.precision)
+        if self.mean_texture is not None:
+            annotator = change(annotator, mean_texture=self.mean_texture.to(annotator.device))
         entry, ahead = self.shards[index], BATCHES_AHEAD * self.batch_size
         decode = functools.partial(_decode, annotator, f"{self.place.rstrip('/')}/{entry.name}", self.replace)
         decoded = in_order(decode, read_shard(self.place, entry), threads=THREADS, ahead=ahead)
@@ -126,6 +135,37 @@ class AnnotateShards:
         batches = in_order(forward, batches_of(decoded, self.batch_size), threads=num_forward, ahead=num_forward)
         labelled = (one for batch in batches for one in batch)
         return in_order(functools.partial(_encode, annotator), labelled, threads=THREADS, ahead=ahead)
+
+
+def with_mean_texture(annotator: OpenAnnotator, place: str, source: Manifest) -> OpenAnnotator:
+    """The annotator with the mean of what it draws of samples all over a set; as it is where it draws no textures.
+
+    place, source: as of `annotate`. Raises as that does.
+    """
+    if annotator.label != "texture":
+        return annotator
+    samples = in_order(functools.partial(_decode_in, annotator), _some(place, source), threads=THREADS, ahead=THREADS)
+    total, count = torch.zeros(TEXTURE_SIZE, TEXTURE_SIZE, 3, device=annotator.device), 0
+    for batch in batches_of(samples, MEAN_SAMPLES // MEAN_SHARDS):
+        total += annotator.annotate(torch.from_numpy(np.stack([one.picture for one in batch]))).values.sum(0)
+        count += len(batch)
+    return change(annotator, mean_texture=total / count)
+
+
+def _some(place: str, source: Manifest) -> Iterator[tuple[str, tuple[str, dict[str, bytes]]]]:
+    """Shard and sample, of MEAN_SAMPLES from MEAN_SHARDS shards, spread evenly."""
+    num_shards = min(MEAN_SHARDS, source.num_shards)
+    for index in np.linspace(0, source.num_shards - 1, num_shards).astype(int).tolist():
+        entry = source.shards[index]
+        num = min(-(-MEAN_SAMPLES // num_shards), entry.num_samples)
+        rows = set(np.linspace(0, entry.num_samples - 1, num).astype(int).tolist())
+        for row, sample in enumerate(read_shard(place, entry)):
+            if row in rows:
+                yield f"{place.rstrip('/')}/{entry.name}", sample
+
+
+def _decode_in(annotator: OpenAnnotator, sample: tuple[str, tuple[str, dict[str, bytes]]]) -> "_Decoded":
+    return _decode(annotator, sample[0], True, sample[1])
 
 
 @functools.lru_cache(maxsize=1)
