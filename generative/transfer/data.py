@@ -1,6 +1,7 @@
 """The sets that pose transfer is taught with: of people whose identity is known, and of poses, whoever shows them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,38 @@ from reid.dataset import DataConfig, Samples, are_known, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
+
+MIN_SIDE = 32
+"""Pixels of a picture's shorter side: less shows nobody that a generator could draw."""
+
+
+class PosedSamples(Samples):
+    """Samples of which every one can be drawn, and drawn after."""
+
+    __slots__ = ()
+
+    def stored(self, index: int) -> dict[str, Any]:
+        """As of `Samples`; raises ShardError, too, for a picture that is too small and for keypoints of which none is known."""
+        values = super().stored(index)
+        check_size(values["image"], values["key"])
+        keypoints = values["meta"].keypoints
+        if keypoints is not None and not any(v > 0 for *_, v in keypoints):
+            raise ShardError(
+                "none of the 17 is known (v > 0 for none), which leaves no pose to draw; leave the sample out",
+                key=values["key"],
+                field="keypoints",
+            )
+        return values
+
+
+def check_size(image: np.ndarray, key: str) -> None:
+    """image (H, W, 3). Raises ShardError for one that shows too little of anybody."""
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ShardError(
+            f"must be at least {MIN_SIDE} pixels high and wide, got {image.shape[0]} x {image.shape[1]}; leave it out",
+            key=key,
+            field="image",
+        )
 
 
 def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples:
@@ -42,7 +75,7 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         for name in ("identities", "origins", "camera_ids")
     )
     class_names, classes = np.unique(np.where(are_known(identities), identities, keys), return_inverse=True)
-    return Samples(
+    return PosedSamples(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), [len(r) for r in rows]),
         index_in=np.concatenate(rows),

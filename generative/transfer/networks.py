@@ -1,9 +1,11 @@
 """The players of pose transfer: a generator with siamese encoders and a U-Net decoder, and a discriminator of patches.
 
 Liu et al. 2018, sec. 3.4, say "siamese and U-net structure" and "simple stacked structure" and no more; widths, kernels and
-slopes are those of pix2pix (Isola et al. 2017, sec. 6.1). Layers are normalised in groups of channels of one picture. So a
-picture does not depend on the others in its batch, batches may be small, there is no running mean that an average of weights
-does not fit, and unlike under instance norm a map's mean, which knows the colour of clothes, outlasts the layer.
+slopes are those of pix2pix (Isola et al. 2017, sec. 6.1). But maps are enlarged bilinearly before a convolution: transposed ones
+draw a grid (Odena et al. 2016), and so did pixels repeated, for as long as one trains on a CPU. Layers are normalised in groups
+of channels of one picture. So a picture does not depend on the others in its batch, batches may be small, there is no running
+mean that an average of weights does not fit, and unlike under instance norm a map's mean, which knows the colour of clothes,
+outlasts the layer.
 """
 
 import copy
@@ -64,7 +66,7 @@ class Generator(nn.Module):
         self.decoder = nn.ModuleList(
             _up(channels, width) for channels, width in zip(given, reversed(widths[:-1]), strict=False)
         )
-        self.to_rgb = nn.ConvTranspose2d(given[-1], 3, 4, 2, 1)
+        self.to_rgb = _enlarge(given[-1], 3)
         self.apply(_initialise)
 
     def forward(self, appearance: Tensor, skeleton: Tensor) -> Tensor:
@@ -144,7 +146,12 @@ def _down(in_channels: int, out_channels: int, *, is_normalised: bool, stride: i
 
 
 def _up(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1), _norm(out_channels), nn.ReLU())
+    return nn.Sequential(*_enlarge(in_channels, out_channels), _norm(out_channels), nn.ReLU())
+
+
+def _enlarge(in_channels: int, out_channels: int) -> nn.Sequential:
+    """To twice the height and width."""
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(in_channels, out_channels, 3, 1, 1))
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -153,6 +160,6 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 def _initialise(module: nn.Module) -> None:
     """Weights N(0, 0.02), as pix2pix's."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+    if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

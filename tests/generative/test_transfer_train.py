@@ -308,7 +308,7 @@ def test_pictures_are_drawn_on_the_way(places: tuple[str, str, str], tmp_path: P
 def test_bf16_computes_the_networks_and_not_the_losses(places: tuple[str, str, str], tmp_path: Path):
     run = set_up(everything(places, precision="bf16"), tmp_path / "run", resume=False)
     batch, kinds = run.batches.first(), []
-    for player in (run.players.generator.to_rgb, run.players.discriminator.layers[4]):
+    for player in (run.players.generator.to_rgb[1], run.players.discriminator.layers[4]):
         player.register_forward_hook(lambda module, given, made: kinds.append(made.dtype))
     losses = loop.update(run, batch, 0)
     # Generator and discriminator; R1's float32 pass; the discriminator for the generator.
