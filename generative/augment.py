@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from generative.generate import MIN_SIDE, Filter, GenerateShard
+from generative.generate import Filter, GenerateShard
 from generative.pose_bank import PoseBank
+from generative.rewrite import MIN_SIDE
 from generative.sets import contents_hash, shard_rows
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer

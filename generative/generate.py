@@ -11,6 +11,7 @@ from torch import Tensor
 
 from generative.ahead import in_order
 from generative.pose_bank import Pose, PoseBank
+from generative.rewrite import MIN_SIDE, own_device
 from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider
 from generative.transfer.run import TransferRun, load_transfer
@@ -22,10 +23,7 @@ from shards.errors import ShardError
 from shards.meta import Meta
 from shards.schema import Sample
 from shards.table import Table
-from shards.workers import worker_number
 
-MIN_SIDE = 32
-"""Pixels of a picture's shorter side: less shows nobody that a generator could draw."""
 LOOK_AHEAD = 3
 """Batches that are read before they are drawn, and as many that wait to be encoded."""
 NUM_THREADS = 4
@@ -227,14 +225,6 @@ class Artist:
         if self._device.type != "cuda":
             return tensor
         return tensor.pin_memory().to(self._device, non_blocking=True)
-
-
-def own_device() -> torch.device:
-    """The GPU of this process: of worker i the i-th, and over again; the CPU where there is none."""
-    count = torch.cuda.device_count()
-    if not count:
-        return torch.device("cpu")
-    return torch.device("cuda", worker_number() % count)
 
 
 def generated_key(source_key: str, number: int) -> str:

@@ -9,8 +9,9 @@ import torch
 from posed_people import standing
 from tiny_pairs import Posed, build_posed, tiny_config
 
+from generative.adversarial.config import AdversarialConfig
 from generative.skeleton import draw_skeletons
-from generative.transfer.config import AdversarialConfig, TransferConfig, TransferDataConfig
+from generative.transfer.config import TransferConfig, TransferDataConfig
 from generative.transfer.data import open_people, open_poses
 from generative.transfer.pairs import PairBatches, draw_pairs, make_triplets
 from reid.batch import StoredBatch

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_pairs import SMALL, Posed, build_posed, save_guider, tiny_config
 
+from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.losses import r1_penalty
 from generative.cli import cli
 from generative.transfer import train as loop
-from generative.transfer.config import AdversarialConfig, TransferConfig, TransferLossConfig
-from generative.transfer.losses import r1_penalty
+from generative.transfer.config import TransferConfig, TransferLossConfig
 from generative.transfer.networks import Players
 from generative.transfer.run import load_transfer
 from generative.transfer.setup import Setup, set_up

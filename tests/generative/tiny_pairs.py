@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from posed_people import standing
 
+from generative.adversarial.config import AdversarialConfig
 from generative.transfer.config import (
-    AdversarialConfig,
     TransferConfig,
     TransferDataConfig,
     TransferLossConfig,
