@@ -41,7 +41,7 @@ class Size:
     """Options of the run that learns style."""
 
 
-def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, style_width: int) -> dict[str, Any]:
+def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, channels: int) -> dict[str, Any]:
     """Options of ResNet-18 on small pictures, with one schedule for all."""
     picture = ("--input.height", str(height), "--input.width", str(width))
     return {
@@ -51,13 +51,17 @@ def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, style_width
             *("--optimise.weight-decay", "0", "--optimise.milestones", "--optimise.decay", "cosine"),
             *("--sampler.batch-size", "16"),
         ),
-        "style": (*picture, "--networks.width", str(style_width), "--optimise.epochs", str(style_epochs)),
+        "style": (
+            *("--networks.height", str(height), "--networks.width", str(width), "--networks.channels", str(channels)),
+            *("--networks.discriminator-channels", str(channels), "--networks.embedding-channels", str(channels)),
+            *("--networks.blocks", "4", "--optimise.epochs", str(style_epochs)),
+        ),
     }
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(num_pairs=32, num_look=4, num_test=4, **_cpu(64, 32, epochs=1, style_epochs=1, style_width=8)),
-    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(128, 64, epochs=6, style_epochs=2, style_width=16)),
+    "tiny": Size(num_pairs=32, num_look=4, num_test=4, **_cpu(64, 32, epochs=1, style_epochs=1, channels=8)),
+    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(128, 64, epochs=6, style_epochs=2, channels=16)),
     "full": Size(num_pairs=9290, num_look=700, num_test=300, every=(), style=()),
 }
 
