@@ -86,10 +86,8 @@ class Annotators:
         size = SIZES[self.size]
         self._render(size)
         style = ("--data", self.out / "pairs", "--target", self.out / "look", "--out", self.out / "style", "--resume")
-        self._do("generative", "train", "style", *style, *size.style)
-        self._do(
-            "generative", "restyle", self.out / "style", "--data", self.out / "pairs", "--out", self.out / "restyled"
-        )
+        do("generative", "train", "style", *style, *size.style)
+        do("generative", "restyle", self.out / "style", "--data", self.out / "pairs", "--out", self.out / "restyled")
         runs = [(label, taught) for label in self.labels for taught in ("pairs", "restyled")]
         each(lambda one: self._train(size, *one), runs, jobs=self.jobs)
         results = [self._result(label) for label in self.labels]
@@ -102,7 +100,7 @@ class Annotators:
     def _render(self, size: Size) -> None:
         """Three sets: pairs, people who look otherwise, and others who look like these."""
         pairs = ("--num-samples", size.num_pairs, "--samples-per-shard", size.num_pairs // 4, "--seed", 13)
-        self._do("synth", "pit", "--out", self.out / "pairs", *pairs)
+        do("synth", "pit", "--out", self.out / "pairs", *pairs)
         for name, count, seed in (("look", size.num_look, 41), ("test", size.num_test, 42)):
             people = (
                 "--num-identities",
@@ -116,27 +114,22 @@ class Annotators:
                 "--seed",
                 seed,
             )
-            self._do("synth", "scene", "--out", self.out / name, *people, *LOOK)
+            do("synth", "scene", "--out", self.out / name, *people, *LOOK)
 
     def _train(self, size: Size, label: str, taught: str) -> None:
         """Go on with a run to its end; one that is finished is left as it is."""
         out = ("--data", self.out / taught, "--out", self.out / f"{label}-{taught}", "--resume")
-        self._do("generative", "train", label, *out, *size.every)
+        do("generative", "train", label, *out, *size.every, jobs=self.jobs)
 
     def _result(self, label: str) -> dict[str, Any]:
         """Scores of a label's annotators, and of what they have to beat."""
         told = {}
         for taught in ("pairs", "restyled"):
-            scored = self._do(
-                "generative", "evaluate", self.out / f"{label}-{taught}", "--data", self.out / "test", "--json"
-            )
+            scored = do("generative", "evaluate", self.out / f"{label}-{taught}", "--data", self.out / "test", "--json")
             told[taught] = next(iter(json.loads(scored).values()))["scores"]
         names = {"mean": ("pairs", "mean"), "untrained": ("pairs", "untrained")}
         names |= {"as rendered": ("pairs", "trained"), "restyled": ("restyled", "trained")}
         return {"label": label, "scores": {name: told[taught][which] for name, (taught, which) in names.items()}}
-
-    def _do(self, package: str, *arguments: Any) -> str:
-        return do(package, *arguments, jobs=self.jobs)
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:

@@ -168,7 +168,7 @@ class People:
         size, rows = SIZES[self.size], [ROWS[name] for name in self.names]
         self._render(size)
         start = ("--data", self.out / "pairs", "--out", self.out / "start", "--resume")
-        self._do("generative", "train", "texture", *start, *size.start)
+        do("generative", "train", "texture", *start, *size.start)
         self._train_row(size, Row(), self.out / "guider", 99)
         forms = {row.added for row in rows} - {None, "true"}
         each(lambda form: self._train_generator(size, form), sorted(forms), jobs=self.jobs)
@@ -185,24 +185,24 @@ class People:
     def _render(self, size: Size) -> None:
         """Four sets: people in few poses, with others to search for; the same people in any pose; others, in tracklets; pairs."""
         people = ("--num-identities", size.num_identities, "--train-share", 0.625, "--num-cameras", 4, "--seed", 31)
-        self._do("synth", "scene", "--out", self.out / "target", *people, "--walk.frames", 2, "--walk.train-poses", 2)
-        self._do("synth", "scene", "--out", self.out / "true", *people, "--walk.frames", 4)
+        do("synth", "scene", "--out", self.out / "target", *people, "--walk.frames", 2, "--walk.train-poses", 2)
+        do("synth", "scene", "--out", self.out / "true", *people, "--walk.frames", 4)
         others = ("--num-identities", size.num_posed, "--train-share", 1, "--num-cameras", 3, "--seed", 32)
         walk = ("--walk.frames", 8, "--walk.fps", 4)
-        self._do("synth", "scene", "--preset", "tracklets", "--out", self.out / "poses", *others, *walk)
+        do("synth", "scene", "--preset", "tracklets", "--out", self.out / "poses", *others, *walk)
         pairs = ("--num-samples", size.num_pairs, "--samples-per-shard", size.num_pairs // 4, "--seed", 13)
-        self._do("synth", "pit", "--out", self.out / "pairs", *pairs)
+        do("synth", "pit", "--out", self.out / "pairs", *pairs)
 
     def _train_generator(self, size: Size, form: str) -> None:
         guider = () if form == "none" else ("--guider-run", self.out / "guider")
-        sets = ("--data", self.out / "target", "--poses", self.out / "poses")
-        out = ("--out", self.out / f"generator-{form}", "--resume")
-        self._do("generative", "train", "pose-transfer", *sets, *out, "--guider", form, *guider, *size.transfer)
+        sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self.out / f"generator-{form}")
+        options = ("--resume", "--guider", form, *guider, *size.transfer)
+        do("generative", "train", "pose-transfer", *sets, *options, jobs=self.jobs)
 
     def _augment(self, which: tuple[str, int]) -> None:
         form, per_image = which
         sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self._generated(form, per_image))
-        self._do("generative", "augment", self.out / f"generator-{form}", *sets, "--per-image", per_image)
+        do("generative", "augment", self.out / f"generator-{form}", *sets, "--per-image", per_image, jobs=self.jobs)
 
     def _generated(self, form: str, per_image: int) -> Path:
         return self.out / f"generated-{form}-{per_image}"
@@ -224,7 +224,8 @@ class People:
             losses += ["--losses.margin.real", 1, "--losses.margin.generated", row.alpha]
         epochs = round(size.epochs / (1 + (row.per_image if row.added else 0))) or 1
         length = ("--optimise.epochs", epochs, "--evaluate.every", epochs, "--seed", seed)
-        self._do("reid", "train", size.preset, "--out", folder, "--resume", *data, *size.rows, *losses, *length)
+        options = (*data, *size.rows, *losses, *length)
+        do("reid", "train", size.preset, "--out", folder, "--resume", *options, jobs=self.jobs)
 
     def _result(self, name: str) -> dict[str, Any]:
         """Scores of all seeds of a row."""
@@ -237,6 +238,3 @@ class People:
             "epochs": [],
             "curve": [],
         }
-
-    def _do(self, package: str, *arguments: Any) -> str:
-        return do(package, *arguments, jobs=self.jobs)
