@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from generative.annotators.opened import Autocast, OpenAnnotator, open_annotator
-from generative.rewrite import DecodedSample, check_other_folder, decode_picture, own_device, rewrite_shard
+from generative.annotators.opened import OpenAnnotator, open_annotator
+from generative.device import Autocast, own_device
+from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
 from reid.fit import Label, resize_labels
 from shards.build import build_set

@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "poses": "Poses",
     "augment": "Augment",
     "restyle": "Restyle",
+    "score": "Score",
 }
 """Name -> class in `generative.commands.NAME`; only the module asked for is imported."""
 

@@ -10,16 +10,13 @@ import torch
 from torch import Tensor
 
 from generative.ahead import in_order
+from generative.artist import Artist, Filter, own_artist
+from generative.device import Autocast
+from generative.drawable import check_size
 from generative.pose_bank import Pose, PoseBank
-from generative.rewrite import MIN_SIDE, own_device
-from generative.skeleton import draw_skeletons
-from generative.transfer.guider import load_guider
-from generative.transfer.run import TransferRun, load_transfer
-from reid.checkpoint import which_checkpoint
 from reid.fit import resize
-from shards.build import file_sha256
+from reid.models.texture_decoder import to_pixels
 from shards.codec import EncodedSample, encode_sample
-from shards.errors import ShardError
 from shards.meta import Meta
 from shards.schema import Sample
 from shards.table import Table
@@ -30,20 +27,6 @@ NUM_THREADS = 4
 """That read and encode."""
 MAX_KEY = 80
 _HASH_DIGITS = 12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Filter:
-    """A network that tells the people apart, to leave out pictures in which it does not see them."""
-
-    folder: Path
-    """Run of `python -m reid train`."""
-    hash: str
-    """SHA-256 of its checkpoint."""
-    people: tuple[str, ...]
-    """Identities that it is asked about, all among its classes."""
-    least: float
-    """Probability of the right one for a picture to be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -65,18 +48,18 @@ class GenerateShard:
     """Height and width of what is written; None: as the source."""
     batch_size: int
     """Pictures that are drawn together."""
-    in_bf16: bool
+    precision: Autocast
     quality: int
     filter: Filter | None
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
-        artist = Artist.load(self)
+        artist = own_artist(self.run, self.run_hash, self.filter, self.precision)
         num = max(1, self.batch_size // self.per_image)
         batches = [self.rows[index][i : i + num].tolist() for i in range(0, len(self.rows[index]), num)]
         num_kept = 0
         threads = {"threads": NUM_THREADS, "ahead": LOOK_AHEAD}
         wanted = in_order(lambda rows: self._read(rows, artist.size), batches, **threads)
-        for samples in in_order(self._encode, map(artist.draw, wanted), **threads):
+        for samples in in_order(self._encode, (draw(artist, one) for one in wanted), **threads):
             num_kept += len(samples)
             yield from samples
         if not num_kept:
@@ -91,12 +74,7 @@ class GenerateShard:
         for i in rows:
             values = self.data.read(i, ("image", "meta"))
             key, image = values["key"], values["image"]
-            if min(image.shape[:2]) < MIN_SIDE:
-                raise ShardError(
-                    f"must be at least {MIN_SIDE} pixels high and wide, got {image.shape[0]} x {image.shape[1]}; leave it out",
-                    key=key,
-                    field="image",
-                )
+            check_size(image, key=key)
             poses = self.bank.draw(key, self.per_image, own=self.is_own)
             sources.append(Source(key=key, meta=values["meta"], size=self.size or image.shape[:2], poses=tuple(poses)))
             pictures.append(resize(image, (size, size)))
@@ -173,58 +151,13 @@ class Drawn:
     """(R * N,) float32, of the filter."""
 
 
-class Artist:
-    """The networks, on this process's device."""
-
-    def __init__(self, run: TransferRun, filter: Filter | None, device: torch.device, *, in_bf16: bool):
-        self.size = run.config.networks.size
-        """Height and width of the pictures that it is given and draws."""
-        self._generator = run.generator.to(device, memory_format=torch.channels_last)
-        self._device, self._in_bf16 = device, in_bf16
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # page-locked memory is that of the current one
-            torch.backends.cudnn.deterministic = True  # or the last bits may be others each time
-        self._guider = None if filter is None else load_guider(filter.folder, "ce", filter.people).to(device)
-        self._classes = {} if filter is None else {name: i for i, name in enumerate(filter.people)}
-
-    @classmethod
-    def load(cls, plan: GenerateShard) -> "Artist":
-        """Raises ValueError where a checkpoint has become another since the set was begun."""
-        run = load_transfer(plan.run)
-        hashes = [(plan.run, run.hash, plan.run_hash)]
-        if plan.filter is not None:
-            folder = plan.filter.folder
-            hashes.append((folder, file_sha256(which_checkpoint(folder)), plan.filter.hash))
-        for folder, found, wanted in hashes:
-            if found != wanted:
-                raise ValueError(f"the checkpoint in {folder} has changed while it was in use: run the command anew")
-        return cls(run, plan.filter, own_device(), in_bf16=plan.in_bf16)
-
-    @torch.inference_mode()
-    def draw(self, wanted: Wanted) -> Drawn:
-        """Tell the device to draw, without waiting for it."""
-        appearance = self._to_device(wanted.appearance).permute(0, 3, 1, 2).float() / 127.5 - 1
-        per_image = len(wanted.keypoints) // len(wanted.sources)
-        keypoints = self._to_device(wanted.keypoints)
-        skeletons = draw_skeletons(keypoints, (self.size, self.size), self.size).float() / 127.5 - 1
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bf16):
-            pictures = self._generator(appearance.repeat_interleave(per_image, 0), skeletons).float()
-        confidences = None if self._guider is None else self._confidences(pictures, wanted.sources, per_image)
-        pictures = ((pictures + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        return Drawn(sources=wanted.sources, pictures=pictures, confidences=confidences)
-
-    def _confidences(self, pictures: Tensor, sources: Sequence[Source], per_image: int) -> Tensor:
-        """(B,) float32: the probability of the right identity, the mean over the network's classifiers."""
-        people = torch.tensor([self._classes[source.meta.identity] for source in sources])
-        classes = self._guider.classes[self._to_device(people)].repeat_interleave(per_image)
-        chances = torch.stack([logits.softmax(1) for logits in self._guider.logits(pictures)]).mean(0)
-        return chances.gather(1, classes[:, None])[:, 0]
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        """Without waiting for the device: from page-locked memory."""
-        if self._device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+def draw(artist: Artist, wanted: Wanted) -> Drawn:
+    """Tell the device to draw, without waiting for it."""
+    skeletons = artist.skeletons(wanted.keypoints)
+    pictures = artist.draw(wanted.appearance, skeletons)
+    identities = [source.meta.identity for source in wanted.sources for _ in source.poses]
+    confidences = artist.confidences(pictures, identities)
+    return Drawn(sources=wanted.sources, pictures=to_pixels(pictures), confidences=confidences)
 
 
 def generated_key(source_key: str, number: int) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.annotators.opened import Autocast, autocast_of
-from generative.rewrite import DecodedSample, check_other_folder, decode_picture, own_device, rewrite_shard
+from generative.device import Autocast, autocast, autocast_of, own_device
+from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
 from generative.style.run import StyleRun, load_style
 from reid.config import Precision
@@ -22,8 +22,6 @@ from shards.codec import MIN_QUALITY, EncodedSample, encode_jpeg, encode_meta
 from shards.manifest import Manifest, ShardEntry
 from shards.meta import Meta
 from shards.remote import manifest_of
-
-_DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def restyle(
@@ -112,7 +110,7 @@ class Stylist:
     def __init__(self, run: StyleRun, precision: Autocast, device: torch.device):
         self.size = run.config.networks.height, run.config.networks.width
         """Height and width of the pictures that it is given and draws."""
-        self.device, self._dtype = device, _DTYPES[precision]
+        self.device, self._precision = device, precision
         self._generator = run.generator.to(device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -123,7 +121,7 @@ class Stylist:
         """
         try:
             images = pictures.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            with autocast(self.device, self._precision):
                 drawn = self._generator(images)
         except torch.OutOfMemoryError as error:
             raise ValueError(

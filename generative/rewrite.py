@@ -10,17 +10,14 @@ import numpy as np
 import torch
 
 from generative.ahead import batches_of, in_order
+from generative.drawable import check_size
 from reid.fit import resize
 from shards.codec import EncodedSample, decode_fields
-from shards.errors import ShardError
 from shards.manifest import ShardEntry
 from shards.meta import Meta
 from shards.remote import is_url
 from shards.stream import read_shard
-from shards.workers import worker_number
 
-MIN_SIDE = 32
-"""Pixels: pictures that are smaller, on either side, show nobody that a network could make something of."""
 THREADS = 4
 """That decode, and as many that encode."""
 BATCHES_AHEAD = 2
@@ -49,13 +46,7 @@ def decode_picture(raw: tuple[str, dict[str, bytes]], size: tuple[int, int], *, 
     key, members = raw
     values = decode_fields(key, members, ["image", "meta"], shard=shard)
     image = values["image"]
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ShardError(
-            f"must be at least {MIN_SIDE} pixels high and wide, got {image.shape[0]} x {image.shape[1]}; leave it out of the set",
-            shard=shard,
-            key=key,
-            field="image",
-        )
+    check_size(image, key=key, shard=shard)
     return DecodedSample(
         key=key, members=members, meta=values["meta"], size=image.shape[:2], picture=resize(image, size)
     )
@@ -89,9 +80,3 @@ def check_other_folder(place: str, out: Path) -> None:
     """Raise ValueError where a set would be written into its own folder."""
     if not is_url(place) and os.path.realpath(place) == os.path.realpath(out):
         raise ValueError(f"a set is not written anew in its own folder, got {out} for both: give another --out")
-
-
-def own_device() -> torch.device:
-    """The GPU of this process: of worker i the i-th, and over again; the CPU where there is none."""
-    count = torch.cuda.device_count()
-    return torch.device("cuda", worker_number() % count) if count else torch.device("cpu")

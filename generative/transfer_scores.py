@@ -8,7 +8,7 @@ from torch import Tensor
 
 from generative.scores import WINDOW, ssim_map
 from reid.distances import Metric, squared_distances
-from reid.embeddings import Embeddings
+from reid.embeddings import JUNK, Embeddings
 
 _MAX_MEMORY_MIB = 256
 
@@ -44,11 +44,11 @@ def mask_ssim(generated: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return ssim(generated * mask[:, None], target * mask[:, None])
 
 
-def reid_frechet_distance(generated: np.ndarray, real: np.ndarray) -> float:
+def frechet_distance(generated: np.ndarray, real: np.ndarray) -> float:
     """Frechet distance between the normal distributions fitted to two sets of embeddings: |m - n|^2 + tr(S + T - 2 (S T)^1/2).
 
-    The formula is FID's (Heusel et al. 2017, eq. 6); the embeddings are those of a reID run and not Inception's, so figures compare
-    with others of the same run alone. generated (N, D) and real (M, D) float, at least two rows each. Returns >= 0.
+    The formula is FID's (Heusel et al. 2017, eq. 6). Distances compare with others by the same network alone, and with others of
+    about as many pictures: of few they come out larger. generated (N, D) and real (M, D) float, at least two rows each. Returns >= 0.
     """
     for vectors in (generated, real):
         if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] != real.shape[1]:
@@ -62,19 +62,31 @@ def reid_frechet_distance(generated: np.ndarray, real: np.ndarray) -> float:
 
 
 def identity_kept(
-    generated: Embeddings, real: Embeddings, *, metric: Metric = "cosine", device: torch.device | str = "cpu"
+    generated: Embeddings,
+    real: Embeddings,
+    *,
+    left_out: np.ndarray | None = None,
+    metric: Metric = "cosine",
+    device: torch.device | str = "cpu",
 ) -> float:
     """Share of generated pictures whose nearest real one, junk apart, shows the person that they are meant to show.
 
-    Embeddings of a network that had no part in generating them; the same person has the same number in both.
+    Embeddings of a network that had no part in generating them; the same person has the same number in both. left_out (N,)
+    int64: for each generated picture a row of `real`, not of junk, that does not count as near to it: the picture that it was
+    made from, which a mere copy would find.
     """
+    rows = np.flatnonzero(real.identities != JUNK)
     real = real.without_junk()
     hits = 0
     for first, distances in squared_distances(
         generated, real, metric=metric, max_memory_mib=_MAX_MEMORY_MIB, device=device
     ):
+        mine = slice(first, first + len(distances))
+        if left_out is not None:
+            columns = torch.from_numpy(np.searchsorted(rows, left_out[mine]))
+            distances[torch.arange(len(distances)), columns] = torch.inf
         nearest = real.identities[distances.argmin(1).cpu().numpy()]
-        hits += int((nearest == generated.identities[first : first + len(nearest)]).sum())
+        hits += int((nearest == generated.identities[mine]).sum())
     return hits / len(generated)
 
 

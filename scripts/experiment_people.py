@@ -6,6 +6,7 @@ how far it is trusted. All begin with the encoder of a network that has learned 
 are about as long, counted in batches.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ ROWS: Mapping[str, Row] = {
     **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="triplets") for value in (0.3, 0.5, 1.0)},
 }
 """Name -> row. `true-poses` is what a generator without fault would give."""
+FORMS = ("none", "ce", "triplet")
+"""Of guiders, as they are listed."""
+JUDGE = Row(added="true", epsilon=0.0, alpha=1.0)
+"""The network that says whose a generated picture is: it knows all poses, and guided nobody."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,13 +178,15 @@ class People:
         forms = {row.added for row in rows} - {None, "true"}
         each(lambda form: self._train_generator(size, form), sorted(forms), jobs=self.jobs)
         each(self._augment, sorted({(row.added, row.per_image) for row in rows if row.added in forms}), jobs=self.jobs)
+        self._train_row(size, JUDGE, self.out / "judge", 98)
+        generators = {form: self._scores(form) for form in FORMS if form in forms}
         runs = [(ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names]
         each(lambda one: self._train_row(size, *one), runs, jobs=self.jobs)
         results = [self._result(name) for name in self.names]
         if self.json:
-            write_json({"size": self.size, "results": results})
+            write_json({"size": self.size, "results": results, "generators": generators})
         else:
-            write_text(table(results))
+            write_text("\n\n".join([table(results), *([generator_table(generators)] if generators else [])]))
         return 0
 
     def _render(self, size: Size) -> None:
@@ -203,6 +210,11 @@ class People:
         form, per_image = which
         sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self._generated(form, per_image))
         do("generative", "augment", self.out / f"generator-{form}", *sets, "--per-image", per_image, jobs=self.jobs)
+
+    def _scores(self, form: str) -> dict[str, dict[str, float | None]]:
+        """Of a generator's pictures of the people to search for, whom it has not seen, by answer."""
+        sets = ("--data", self.out / "target", "--reid", self.out / "judge")
+        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json"))["scores"]
 
     def _generated(self, form: str, per_image: int) -> Path:
         return self.out / f"generated-{form}-{per_image}"
@@ -238,3 +250,13 @@ class People:
             "epochs": [],
             "curve": [],
         }
+
+
+def generator_table(generators: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
+    """In Markdown: a line for each guider, and for the answers that draw nobody; a column for each score."""
+    first = next(iter(generators.values()))
+    lines = {f"guider {form}": scores["generated"] for form, scores in generators.items()}
+    lines |= {answer: scores for answer, scores in first.items() if answer != "generated"}
+    names = [name for name, value in first["generated"].items() if value is not None]
+    told = [f"| {title} | {' | '.join(f'{scores[name]:.3f}' for name in names)} |" for title, scores in lines.items()]
+    return "\n".join([f"| picture | {' | '.join(names)} |", "|---|" + "---|" * len(names), *told])

@@ -17,7 +17,7 @@ sys.path.append(str(ROOT / "scripts"))
 
 import experiment_people  # noqa: E402
 from experiment_annotators import table  # noqa: E402
-from experiment_people import ROWS, SIZES, People  # noqa: E402
+from experiment_people import ROWS, SIZES, People, generator_table  # noqa: E402
 
 ADDED = {"data.generated", "losses.smoothing.generated", "losses.margin.generated"}
 """What a row may change of the one beside it."""
@@ -77,6 +77,18 @@ def test_the_table_has_a_column_for_each_annotator():
     ]
 
 
+def test_the_table_of_generators_has_what_they_must_beat():
+    scores = {"generated": {"l1": 0.1, "lpips": None}, "copy": {"l1": 0.25, "lpips": None}}
+    better = {**scores, "generated": {"l1": 0.05, "lpips": None}}
+    assert generator_table({"none": scores, "ce": better}).splitlines() == [
+        "| picture | l1 |",
+        "|---|---|",
+        "| guider none | 0.100 |",
+        "| guider ce | 0.050 |",
+        "| copy | 0.250 |",
+    ]
+
+
 def run(*arguments: str | Path) -> list[dict]:
     command = [sys.executable, ROOT / "scripts" / "experiment_generative.py", *arguments, "--size", "tiny", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -93,7 +105,7 @@ def test_people_are_taught_with_every_generator_and_it_goes_on(tmp_path: Path):
     assert {result["row"] for result in results} == {*rows, "baseline", "transfer", "transfer-ce", "triplets"}
     assert all(0 < result["mean_ap"][0] <= 1 for result in results)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("last.safetensors")}
-    assert len(before) == 2 + 3 + len(results), "start, guider, generators, rows"
+    assert len(before) == 3 + 3 + len(results), "start, guider, judge, generators, rows"
     assert run(*command) == results
     assert {path: path.stat().st_mtime_ns for path in before} == before
 

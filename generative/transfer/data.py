@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from generative.drawable import check_size
 from generative.poses import ADDED_BY
 from reid.batch import ORIGINS
 from reid.dataset import DataConfig, Samples, are_known, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
-
-MIN_SIDE = 32
-"""Pixels of a picture's shorter side: less shows nobody that a generator could draw."""
 
 
 class PosedSamples(Samples):
@@ -25,7 +23,7 @@ class PosedSamples(Samples):
     def stored(self, index: int) -> dict[str, Any]:
         """As of `Samples`; raises ShardError, too, for a picture that is too small and for keypoints of which none is known."""
         values = super().stored(index)
-        check_size(values["image"], values["key"])
+        check_size(values["image"], key=values["key"])
         keypoints = values["meta"].keypoints
         if keypoints is not None and not any(v > 0 for *_, v in keypoints):
             raise ShardError(
@@ -34,16 +32,6 @@ class PosedSamples(Samples):
                 field="keypoints",
             )
         return values
-
-
-def check_size(image: np.ndarray, key: str) -> None:
-    """image (H, W, 3). Raises ShardError for one that shows too little of anybody."""
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ShardError(
-            f"must be at least {MIN_SIDE} pixels high and wide, got {image.shape[0]} x {image.shape[1]}; leave it out",
-            key=key,
-            field="image",
-        )
 
 
 def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples:

@@ -14,7 +14,8 @@ from tiny_pairs import SMALL, save_guider, tiny_config
 
 from generative.augment import GenerateConfig, augment
 from generative.cli import cli
-from generative.generate import generated_key, own_device
+from generative.device import own_device
+from generative.generate import generated_key
 from generative.pose_bank import PoseBank
 from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider

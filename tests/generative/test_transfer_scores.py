@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from generative.transfer_scores import identity_kept, l1, mask_ssim, reid_frechet_distance, ssim
+from generative.transfer_scores import frechet_distance, identity_kept, l1, mask_ssim, ssim
 from reid.embeddings import JUNK, Embeddings
 
 
@@ -83,18 +83,18 @@ def test_frechet_distance_is_that_of_its_formula(num: int, num_real: int, width:
     rng = np.random.default_rng(0)
     first = rng.normal(0, 1, (num, width)) @ rng.normal(0, 1, (width, width))
     second = rng.normal(0.5, 2, (num_real, width))
-    found = reid_frechet_distance(first.astype(np.float32), second.astype(np.float32))
+    found = frechet_distance(first.astype(np.float32), second.astype(np.float32))
     ours, theirs = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     root = scipy.linalg.sqrtm(ours @ theirs + 1e-12 * np.eye(width))
     gap = np.square(first.mean(0) - second.mean(0)).sum()
     expected = gap + np.trace(ours) + np.trace(theirs) - 2 * np.trace(root).real
     assert found == pytest.approx(expected, rel=1e-3)
-    assert reid_frechet_distance(first, first) == pytest.approx(0, abs=1e-8)
-    assert reid_frechet_distance(first, first + 2) == pytest.approx(4 * width, rel=1e-6)
-    assert reid_frechet_distance(first, second) == pytest.approx(reid_frechet_distance(second, first))
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-8)
+    assert frechet_distance(first, first + 2) == pytest.approx(4 * width, rel=1e-6)
+    assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
     for wrong in (first[:1], first[:, :-1], first[0]):
         with pytest.raises(ValueError, match="two embeddings or more of one width"):
-            reid_frechet_distance(wrong, second)
+            frechet_distance(wrong, second)
 
 
 def embeddings(num: int, *, identities: list[int], seed: int) -> Embeddings:
