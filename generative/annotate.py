@@ -1,7 +1,6 @@
 """A set once more, with a label that a network wrote: one shard in, one shard out."""
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as change
@@ -12,28 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.ahead import batches_of, in_order
-from generative.annotators.opened import Autocast, OpenAnnotator, open_annotator
+from generative.annotators.opened import OpenAnnotator, open_annotator
+from generative.device import Autocast, own_device
+from generative.mean_texture import with_mean_texture
+from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
-from reid.fit import Label, resize, resize_labels
+from reid.fit import Label, resize_labels
 from shards.build import build_set
-from shards.codec import TEXTURE_QUALITY, EncodedSample, decode_fields, encode_jpeg, encode_meta, encode_png
+from shards.codec import TEXTURE_QUALITY, EncodedSample, encode_jpeg, encode_meta, encode_png
 from shards.errors import ShardError
 from shards.manifest import Manifest, ShardEntry
-from shards.meta import Meta
-from shards.remote import is_url, manifest_of
-from shards.schema import EXTENSIONS, TEXTURE_SIZE
-from shards.stream import read_shard, stream
-from shards.workers import worker_number
+from shards.remote import manifest_of
+from shards.schema import EXTENSIONS
+from shards.stream import stream
 
-MIN_SIDE = 32
-"""Pixels: pictures that are smaller, on either side, show no person that could be labelled."""
-THREADS = 4
-"""That decode, and as many that encode."""
-BATCHES_AHEAD = 2
-"""Decoded, and labelled, before they are asked for."""
-MEAN_SAMPLES, MEAN_SHARDS = 128, 8
-"""Whose textures are averaged, and the shards that they are taken from."""
 CONFIDENCE_DIGITS = 6
 """After the point: what lies beyond them differs from machine to machine."""
 
@@ -44,8 +35,7 @@ def open_source(place: str, label: Label, out: Path, *, replace: bool) -> Manife
     place: folder or URL. Raises ValueError where it is the folder that is written to, or has the label already, unless that
     is to be replaced; FileNotFoundError and ShardError for what is no complete set.
     """
-    if not is_url(place) and os.path.realpath(place) == os.path.realpath(out):
-        raise ValueError(f"a set is not labelled in its own folder, got {out} for both: give another --out")
+    check_other_folder(place, out)
     source = manifest_of(place)
     if label == "keypoints":
         has_label = next(iter(stream(place, fields=["meta"])))["meta"].keypoints is not None
@@ -126,99 +116,48 @@ class AnnotateShards:
         annotator = _annotator(self.folder, self.hash, self.precision)
         if self.mean_texture is not None:
             annotator = change(annotator, mean_texture=self.mean_texture.to(annotator.device))
-        entry, ahead = self.shards[index], BATCHES_AHEAD * self.batch_size
-        decode = functools.partial(_decode, annotator, f"{self.place.rstrip('/')}/{entry.name}", self.replace)
-        decoded = in_order(decode, read_shard(self.place, entry), threads=THREADS, ahead=ahead)
-        # A second thread has the next batch on a GPU before the first has fetched what was made of this one.
-        num_forward = 2 if annotator.device.type == "cuda" else 1
-        forward = functools.partial(_forward, annotator)
-        batches = in_order(forward, batches_of(decoded, self.batch_size), threads=num_forward, ahead=num_forward)
-        labelled = (one for batch in batches for one in batch)
-        return in_order(functools.partial(_encode, annotator), labelled, threads=THREADS, ahead=ahead)
-
-
-def with_mean_texture(annotator: OpenAnnotator, place: str, source: Manifest) -> OpenAnnotator:
-    """The annotator with the mean of what it draws of samples all over a set; as it is where it draws no textures.
-
-    place, source: as of `annotate`. Raises as that does.
-    """
-    if annotator.label != "texture":
-        return annotator
-    samples = in_order(functools.partial(_decode_in, annotator), _some(place, source), threads=THREADS, ahead=THREADS)
-    total, count = torch.zeros(TEXTURE_SIZE, TEXTURE_SIZE, 3, device=annotator.device), 0
-    for batch in batches_of(samples, MEAN_SAMPLES // MEAN_SHARDS):
-        total += annotator.annotate(torch.from_numpy(np.stack([one.picture for one in batch]))).values.sum(0)
-        count += len(batch)
-    return change(annotator, mean_texture=total / count)
-
-
-def _some(place: str, source: Manifest) -> Iterator[tuple[str, tuple[str, dict[str, bytes]]]]:
-    """Shard and sample, of MEAN_SAMPLES from MEAN_SHARDS shards, spread evenly."""
-    num_shards = min(MEAN_SHARDS, source.num_shards)
-    for index in np.linspace(0, source.num_shards - 1, num_shards).astype(int).tolist():
-        entry = source.shards[index]
-        num = min(-(-MEAN_SAMPLES // num_shards), entry.num_samples)
-        rows = set(np.linspace(0, entry.num_samples - 1, num).astype(int).tolist())
-        for row, sample in enumerate(read_shard(place, entry)):
-            if row in rows:
-                yield f"{place.rstrip('/')}/{entry.name}", sample
-
-
-def _decode_in(annotator: OpenAnnotator, sample: tuple[str, tuple[str, dict[str, bytes]]]) -> "_Decoded":
-    return _decode(annotator, sample[0], True, sample[1])
+        entry = self.shards[index]
+        shard = f"{self.place.rstrip('/')}/{entry.name}"
+        return rewrite_shard(
+            self.place,
+            entry,
+            decode=functools.partial(_decode, annotator, shard, self.replace),
+            forward=functools.partial(_forward, annotator),
+            encode=functools.partial(_encode, annotator),
+            batch_size=self.batch_size,
+            device=annotator.device,
+        )
 
 
 @functools.lru_cache(maxsize=1)
 def _annotator(folder: Path, hash: str, precision: Autocast) -> OpenAnnotator:
     """Loaded once in each process, onto the GPU whose turn it is."""
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", worker_number() % torch.cuda.device_count())
-    annotator = open_annotator(folder, precision=precision, device=device)
+    annotator = open_annotator(folder, precision=precision, device=own_device())
     if annotator.hash != hash:
         raise ValueError(f"the checkpoint in {folder} changed meanwhile: end its training first, then give --overwrite")
     return annotator
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Decoded:
-    key: str
-    members: dict[str, bytes]
-    meta: Meta
-    size: tuple[int, int]
-    """Height and width of the picture."""
-    picture: np.ndarray
-    """As the network is given it."""
-
-
-def _decode(annotator: OpenAnnotator, shard: str, replace: bool, sample: tuple[str, dict[str, bytes]]) -> _Decoded:
-    key, members = sample
-    values = decode_fields(key, members, ["image", "meta"], shard=shard)
-    image, meta = values["image"], values["meta"]
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ShardError(
-            f"must be at least {MIN_SIDE} pixels high and wide to be labelled, got {image.shape[0]} x {image.shape[1]}; leave "
-            "it out of the set",
-            shard=shard,
-            key=key,
-            field="image",
-        )
-    if annotator.label == "keypoints" and meta.keypoints is not None and not replace:
-        raise ShardError(
-            "are there already: give --replace to have them written anew", shard=shard, key=key, field="keypoints"
-        )
+def _decode(annotator: OpenAnnotator, shard: str, replace: bool, raw: tuple[str, dict[str, bytes]]) -> DecodedSample:
     input = annotator.input
-    picture = resize(image, (input.height, input.width))
-    return _Decoded(key=key, members=members, meta=meta, size=image.shape[:2], picture=picture)
+    sample = decode_picture(raw, (input.height, input.width), shard=shard)
+    if annotator.label == "keypoints" and sample.meta.keypoints is not None and not replace:
+        raise ShardError(
+            "are there already: give --replace to have them written anew",
+            shard=shard,
+            key=sample.key,
+            field="keypoints",
+        )
+    return sample
 
 
-def _forward(annotator: OpenAnnotator, batch: list[_Decoded]) -> list[tuple[_Decoded, np.ndarray, float]]:
+def _forward(annotator: OpenAnnotator, batch: list[DecodedSample]) -> list[tuple[DecodedSample, np.ndarray, float]]:
     """Samples, their labels of the network's size, and how sure it is."""
     found = annotator.annotate(torch.from_numpy(np.stack([sample.picture for sample in batch])))
     return list(zip(batch, found.values.cpu().numpy(), found.confidence.tolist(), strict=True))
 
 
-def _encode(annotator: OpenAnnotator, labelled: tuple[_Decoded, np.ndarray, float]) -> EncodedSample:
+def _encode(annotator: OpenAnnotator, labelled: tuple[DecodedSample, np.ndarray, float]) -> EncodedSample:
     sample, values, confidence = labelled
     label, changes = annotator.label, {}
     members = {extension: data for extension, data in sample.members.items() if EXTENSIONS.get(extension) != label}

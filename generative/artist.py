@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from generative.device import Autocast, autocast, own_device
 from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
 from reid.checkpoint import which_checkpoint
-from reid.setup import computes_in_bf16
 from shards.build import file_sha256
-from shards.workers import worker_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +33,7 @@ class Filter:
 class Artist:
     """A trained generator, and the filter's network where there is one, on a device."""
 
-    def __init__(self, run: Path, run_hash: str, filter: Filter | None, device: torch.device, *, in_bf16: bool):
+    def __init__(self, run: Path, run_hash: str, filter: Filter | None, precision: Autocast, device: torch.device):
         """run_hash: SHA-256 of the run's checkpoint. Raises ValueError where a checkpoint is another by now, else as
         `load_transfer` and `load_guider` do."""
         transfer = load_transfer(run)
@@ -48,7 +47,7 @@ class Artist:
         """Height and width of the pictures that it is given and draws."""
         self.device = device
         self._generator = transfer.generator.to(device, memory_format=torch.channels_last)
-        self._in_bf16 = in_bf16
+        self._precision = precision
         if device.type == "cuda":
             torch.cuda.set_device(device)  # page-locked memory is that of the current one
             torch.backends.cudnn.deterministic = True  # or the last bits may be others each time
@@ -69,7 +68,7 @@ class Artist:
         """
         people = self.to_device(appearance).permute(0, 3, 1, 2).float() / 127.5 - 1
         people = people.repeat_interleave(len(skeletons) // len(people), 0)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
+        with autocast(self.device, self._precision):
             return self._generator(people, skeletons).float()
 
     @torch.inference_mode()
@@ -91,19 +90,6 @@ class Artist:
 
 
 @functools.lru_cache(maxsize=1)
-def own_artist(run: Path, run_hash: str, filter: Filter | None, *, in_bf16: bool) -> Artist:
+def own_artist(run: Path, run_hash: str, filter: Filter | None, precision: Autocast) -> Artist:
     """This process's artist, on its device; errors as of `Artist`."""
-    return Artist(run, run_hash, filter, own_device(), in_bf16=in_bf16)
-
-
-def own_device() -> torch.device:
-    """The GPU of this process: of worker i the i-th, and over again; the CPU where there is none."""
-    count = torch.cuda.device_count()
-    if not count:
-        return torch.device("cpu")
-    return torch.device("cuda", worker_number() % count)
-
-
-def draws_in_bf16(precision: str) -> bool:
-    """Whether a generator of precision "auto", "no" or "bf16" draws in bf16: auto does on a GPU that computes in it."""
-    return precision == "bf16" or (precision == "auto" and torch.cuda.is_available() and computes_in_bf16())
+    return Artist(run, run_hash, filter, precision, own_device())

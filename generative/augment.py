@@ -11,8 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from generative.artist import Filter, draws_in_bf16
-from generative.generate import MIN_SIDE, GenerateShard
+from generative.artist import Filter
+from generative.device import autocast_of
+from generative.drawable import MIN_SIDE
+from generative.generate import GenerateShard
 from generative.pose_bank import PoseBank
 from generative.sets import contents_hash, shard_rows
 from generative.transfer.guider import load_guider
@@ -42,7 +44,7 @@ class GenerateConfig:
     batch_size: int = 32
     """Pictures that the generator draws at a time."""
     precision: Literal["auto", "no", "bf16"] = "auto"
-    """Mixed precision of the generator; auto: bf16 on a GPU that computes in it."""
+    """Mixed precision of the generator; auto: bf16 where the device computes in it."""
     quality: int = 95
     """Of JPEG."""
     min_confidence: float = 0.0
@@ -110,7 +112,7 @@ def augment(
             "model": plan.run_hash,
             "filter": None if plan.filter is None else plan.filter.hash,
             **{name: getattr(config, name) for name in config.__dataclass_fields__},
-            "precision": "bf16" if plan.in_bf16 else "no",
+            "precision": plan.precision,
         },
         licences=tuple(dict.fromkeys((*data.manifest.licences, *poses.manifest.licences))),
     )
@@ -142,7 +144,7 @@ def _plan(
         per_image=config.per_image,
         size=None if config.height is None else (config.height, config.width),
         batch_size=config.batch_size,
-        in_bf16=draws_in_bf16(config.precision),
+        precision=autocast_of(config.precision),
         quality=config.quality,
         filter=None if filter_run is None else _filter(filter_run, data.identities[np.concatenate(rows)], config),
     ), num_skipped

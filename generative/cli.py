@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "Evaluate",
     "poses": "Poses",
     "augment": "Augment",
+    "restyle": "Restyle",
     "score": "Score",
 }
 """Name -> class in `generative.commands.NAME`; only the module asked for is imported."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from generative.ahead import batches_of, in_order
-from generative.annotate import BATCHES_AHEAD, THREADS, with_mean_texture
 from generative.annotators.opened import OpenAnnotator, untrained
 from generative.floor import floor_of, floor_sums
+from generative.mean_texture import with_mean_texture
+from generative.rewrite import BATCHES_AHEAD, THREADS
 from generative.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
 from generative.visible import scored_texels, visible_texels
 from reid.fit import fields_to_read, fit
@@ -73,20 +74,23 @@ def evaluate(
 ) -> Evaluation:
     """Score an annotator on the set at `place`, a folder or URL, whose manifest is `source`.
 
-    The set is read twice, as the mean predictor is its own. progress gets the samples read so far, of both times. Raises
-    ShardError for a sample without the label, and for textures in another uv layout than the network draws.
+    The set is read twice, as the mean predictor is its own. progress gets the samples scored so far, of both times. Junk and
+    distractors are passed over: they have no labels. Raises ShardError for another sample without the label, and for textures
+    in another uv layout than the network draws; ValueError where nobody is left.
     """
     annotator = with_mean_texture(annotator, place, source)
-    device, label, done = annotator.device, annotator.label, 0
+    device, label, num_samples, done = annotator.device, annotator.label, 0, 0
     sums: dict[str, Sums] = {name: {} for name in PREDICTORS}
     floor: Sums = {}
     for batch in _batches(annotator, place, source, batch_size):
         floor = add(floor, floor_sums(label, _in_shares(annotator, _stack(batch, "truth", device))))
-        done += len(batch)
-        _tell(progress, done)
+        num_samples += len(batch)
+        _tell(progress, num_samples)
+    if not num_samples:
+        raise ValueError(f"{place} holds nothing but junk and distractors, which have no labels: name a set of people")
     mean = floor_of(label, floor)
     networks = {"trained": annotator, "untrained": untrained(annotator)}
-    rows = set(np.linspace(0, source.num_samples - 1, min(num_shown, source.num_samples)).astype(int).tolist())
+    rows = set(np.linspace(0, num_samples - 1, min(num_shown, num_samples)).astype(int).tolist())
     shown: list[Shown] = []
     for batch in _batches(annotator, place, source, batch_size):
         pictures = _stack(batch, "picture", device)
@@ -95,16 +99,15 @@ def evaluate(
         labels["mean"] = mean.expand(len(batch), *mean.shape)
         for name, values in labels.items():
             sums[name] = add(sums[name], _measure(annotator, values, batch, is_share=name == "mean"))
-        first = done - source.num_samples
-        for i in sorted(rows.intersection(range(first, first + len(batch)))):
-            one, sure = batch[i - first], found["trained"].confidence[i - first].item()
-            predicted = labels["trained"][i - first].cpu().numpy()
+        for i in sorted(rows.intersection(range(done, done + len(batch)))):
+            one, sure = batch[i - done], found["trained"].confidence[i - done].item()
+            predicted = labels["trained"][i - done].cpu().numpy()
             shown.append(Shown(key=one.key, picture=one.picture, truth=one.truth, predicted=predicted, confidence=sure))
         done += len(batch)
-        _tell(progress, done)
+        _tell(progress, num_samples + done)
     return Evaluation(
         place=place,
-        num_samples=source.num_samples,
+        num_samples=num_samples,
         scores={name: conclude(one) for name, one in sums.items()},
         shown=tuple(shown),
     )
@@ -143,15 +146,16 @@ def _batches(annotator: OpenAnnotator, place: str, source: Manifest, batch_size:
     for entry in source.shards:
         decode = functools.partial(_decode, annotator, f"{place.rstrip('/')}/{entry.name}")
         samples = in_order(decode, read_shard(place, entry), threads=THREADS, ahead=BATCHES_AHEAD * batch_size)
-        yield from batches_of(samples, batch_size)
+        yield from batches_of((one for one in samples if one is not None), batch_size)
 
 
-def _decode(annotator: OpenAnnotator, shard: str, sample: tuple[str, dict[str, bytes]]) -> _Labelled:
+def _decode(annotator: OpenAnnotator, shard: str, sample: tuple[str, dict[str, bytes]]) -> _Labelled | None:
+    """None for junk and distractors."""
     key, members = sample
     label = annotator.label
-    fields = fields_to_read(annotator.input, [label])
-    if label == "texture":
-        fields += ["iuv", "meta"]
+    if decode_fields(key, members, ["meta"], shard=shard)["meta"].is_nobody:
+        return None
+    fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)
     arrays = fit(values, annotator.input, [label])
     visible = None

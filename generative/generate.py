@@ -11,17 +11,16 @@ from torch import Tensor
 
 from generative.ahead import in_order
 from generative.artist import Artist, Filter, own_artist
+from generative.device import Autocast
+from generative.drawable import check_size
 from generative.pose_bank import Pose, PoseBank
 from reid.fit import resize
 from reid.models.texture_decoder import to_pixels
 from shards.codec import EncodedSample, encode_sample
-from shards.errors import ShardError
 from shards.meta import Meta
 from shards.schema import Sample
 from shards.table import Table
 
-MIN_SIDE = 32
-"""Pixels of a picture's shorter side: less shows nobody that a generator could draw."""
 LOOK_AHEAD = 3
 """Batches that are read before they are drawn, and as many that wait to be encoded."""
 NUM_THREADS = 4
@@ -49,12 +48,12 @@ class GenerateShard:
     """Height and width of what is written; None: as the source."""
     batch_size: int
     """Pictures that are drawn together."""
-    in_bf16: bool
+    precision: Autocast
     quality: int
     filter: Filter | None
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
-        artist = own_artist(self.run, self.run_hash, self.filter, in_bf16=self.in_bf16)
+        artist = own_artist(self.run, self.run_hash, self.filter, self.precision)
         num = max(1, self.batch_size // self.per_image)
         batches = [self.rows[index][i : i + num].tolist() for i in range(0, len(self.rows[index]), num)]
         num_kept = 0
@@ -75,12 +74,7 @@ class GenerateShard:
         for i in rows:
             values = self.data.read(i, ("image", "meta"))
             key, image = values["key"], values["image"]
-            if min(image.shape[:2]) < MIN_SIDE:
-                raise ShardError(
-                    f"must be at least {MIN_SIDE} pixels high and wide, got {image.shape[0]} x {image.shape[1]}; leave it out",
-                    key=key,
-                    field="image",
-                )
+            check_size(image, key=key)
             poses = self.bank.draw(key, self.per_image, own=self.is_own)
             sources.append(Source(key=key, meta=values["meta"], size=self.size or image.shape[:2], poses=tuple(poses)))
             pictures.append(resize(image, (size, size)))

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from generative.generate import MIN_SIDE
+from generative.drawable import check_size
 from generative.poses import ADDED_BY
 from generative.transfer.pairs import draw_pairs
 from reid.dataset import are_known
@@ -109,13 +109,7 @@ def read_real(table: Table, i: int, size: tuple[int, int]) -> tuple[np.ndarray, 
             key=values["key"],
             field="keypoints",
         )
-    height, width = values["image"].shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise ShardError(
-            f"must be at least {MIN_SIDE} pixels high and wide, got {height} x {width}; leave it out",
-            key=values["key"],
-            field="image",
-        )
+    check_size(values["image"], key=values["key"])
     return resize(values["image"], size), sum(v > 0 for *_, v in values["meta"].keypoints)
 
 

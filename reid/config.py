@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import UnionType
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -116,6 +116,8 @@ def from_dict(values: Mapping[str, Any], *, where: str, kind: type[TrainConfig] 
     if name is not None and name not in known:
         wanted = f"one of {', '.join(known)}" if known else f"what {kind.__name__} describes"
         raise ValueError(f"{refused} here: its network is a {name}, not {wanted}")
+    if strangers := sorted(values.keys() - {one.name for one in fields(kind)}):
+        raise ValueError(f"{refused} here: {', '.join(strangers)} is nothing that {kind.__name__} describes")
     try:
         return _converter(kind).structure(values, kind)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -117,11 +117,15 @@ class Samples:
 
         Raises ShardError naming shard and key where it does not decode.
         """
+        return fit(self.stored(index), self.input, self.labels)
+
+    def stored(self, index: int) -> dict[str, Any]:
+        """Sample `index` as it is stored: "key" and the fields that `read` makes arrays of. Raises as `read`."""
         table = self.tables[self.table_of[index]]
         values = table.read(int(self.index_in[index]), fields_to_read(self.input, self.labels))
         if self.may_lack_iuv and values["iuv"] is None:
             values = {**values, "iuv": np.zeros_like(values["image"])}
-        return fit(values, self.input, self.labels)
+        return values
 
     def read_good(self, index: int) -> tuple[int, dict[Label, np.ndarray]]:
         """As `read`, with the number of the sample that was read: `index`, or where that one is bad and may be skipped, the

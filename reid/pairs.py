@@ -114,7 +114,8 @@ def shard_pairs(
     The batches come in rounds of as many as the sets hold for all processes together. Round k is an endless, shuffled
     stream of seed and epoch k, split over processes and workers, of which the round's batches are taken; so any batch is
     reached by passing over those before it in its round, which are decoded and dropped. The batches depend on the seed, on
-    how many processes and workers there are, and on nothing else. A sample comes about once in a round.
+    how many processes and workers there are, and on nothing else. A sample comes about once in a round; junk and distractors,
+    which have no labels, are passed over.
 
     Raises ValueError where there is no set, or too few shards or samples for every worker of every process;
     ShardError for a set that lacks a label, or is not complete; FileNotFoundError. While they are read: ShardError for a
@@ -141,7 +142,7 @@ def shard_pairs(
         )
     samples = stream(
         config.pairs,
-        fields=[*fields_to_read(input, labels), *(["meta"] if "texture" in labels else [])],
+        fields=[*dict.fromkeys([*fields_to_read(input, labels), "meta"])],
         shuffle_buffer=SHUFFLE_BUFFER,
         seed=seed,
         repeat=True,
@@ -179,8 +180,9 @@ def shard_pairs(
 
 
 def uv_layout_of(config: DataConfig) -> str | None:
-    """The uv layout that the first sample under config.pairs names."""
-    return next(iter(stream(config.pairs[0], fields=["meta"])))["meta"].uv_layout
+    """The uv layout that the first sample of somebody under config.pairs names; None where it names none."""
+    metas = (sample["meta"] for sample in stream(config.pairs[0], fields=["meta"]))
+    return next((meta.uv_layout for meta in metas if not meta.is_nobody), None)
 
 
 def num_pairs(config: DataConfig) -> int:
@@ -196,7 +198,8 @@ def _check_fields(place: str, manifest: Manifest, fields: Iterable[Label]) -> No
 
 
 class _Fitted(IterableDataset):
-    """What a worker process makes: samples of the stream, as they are kept, by key and uv layout, "" where nobody asks."""
+    """What a worker process makes: samples of the stream but junk and distractors, as they are kept, by key and uv layout,
+    "" where nobody asks."""
 
     def __init__(self, samples: ShardStream, input: InputConfig, labels: frozenset[Label]):
         self._samples, self._input, self._labels = samples, input, labels
@@ -205,6 +208,8 @@ class _Fitted(IterableDataset):
     def __iter__(self) -> Iterator[tuple[tuple[str, str], dict[Label, np.ndarray]] | ShardError]:
         try:
             for sample in self._samples:
+                if sample["meta"].is_nobody:
+                    continue
                 layout = sample["meta"].uv_layout if self._tells_layout else ""
                 yield (f"pairs/{sample['key']}", layout), fit(sample, self._input, self._labels)
         except ShardError as error:

@@ -1,7 +1,6 @@
 """What a run needs before its first step, and what it does between steps: scores, checkpoints."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -23,17 +22,17 @@ from reid.checkpoint import (
     load_run,
     save_checkpoint,
 )
-from reid.config import Precision, TrainConfig, flat, to_dict
+from reid.config import Precision, TrainConfig
 from reid.dataset import Samples, open_train_set
 from reid.evaluate import ScoredSet, open_scored_set, places_to_score, score
 from reid.interrupt import Interrupt
 from reid.journal import Journal, open_journal
 from reid.loader import make_loader
 from reid.models.model import Network
-from reid.optimise import Turn, load_state_tensors, make_turns, state_tensors
+from reid.optimise import Turn, load_state_tensors, make_turns
 from reid.pairs import PairSource, live_pairs, num_pairs, shard_pairs, uv_layout_of
+from reid.run_folder import check_folder, keep_last, open_trackers
 from reid.start import start
-from shards.writer import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -88,34 +87,22 @@ class Setup:
 
     def keep(self, state: State, journal: Journal, interrupt: Interrupt) -> None:
         """Write the last checkpoint where it is time for that. Raises KeyboardInterrupt after it where that was wanted."""
-        is_stopped = interrupt.agreed(self.accelerator, state.total_steps)
-        is_end = state.epoch == self.config.optimise.epochs
-        if not (is_stopped or is_end or state.total_steps % self.config.checkpoint_every == 0):
-            return
-        journal.flush()  # which refuses losses that are no numbers, before a good checkpoint is replaced
-        self._check_weights(state)
-        if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            state = replace(state, scaler=None if scaler is None else scaler.state_dict())
-            path = checkpoint_path(self.folder, "last")
-            save_checkpoint(path, self.model, state, state_tensors(self.turns, self.model))
-        if is_stopped and not is_end:
-            raise KeyboardInterrupt(f"stopped at epoch {state.epoch}, step {state.step}: --resume goes on from there")
-
-    def _check_weights(self, state: State) -> None:
-        """A loss may be a number and its gradient none. Raises ValueError where that got into the weights."""
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise ValueError(
-                    f"{name} is no number after epoch {state.epoch}, step {state.step}, though the losses are. The last good "
-                    "checkpoint is kept. A lower learning rate or precision no usually helps"
-                )
+        scaler = self.accelerator.scaler
+        keep_last(
+            state,
+            journal,
+            interrupt,
+            accelerator=self.accelerator,
+            folder=self.folder,
+            model=self.model,
+            turns=self.turns,
+            scaler=lambda: None if scaler is None else scaler.state_dict(),
+        )
 
 
 def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | None) -> Setup:
     """Open data and network, and find out where to go on; arguments and errors as of `train.train`."""
-    if not resume and out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty: give --resume to go on with the run in it, or another --out")
+    check_folder(out, resume=resume)
     accelerator = start_accelerator(config.precision, out)
     if config.sync_batch_norm and accelerator.device.type != "cuda":
         raise ValueError("sync-batch-norm works on GPUs alone: leave it out")
@@ -255,17 +242,9 @@ def announce(setup: Setup) -> None:
     """Write `config.json` into the run's folder, open the trackers, and say what is trained on what, from what."""
     config, accelerator, state = setup.config, setup.accelerator, setup.state
     num_steps = len(setup.batches.kinds)  # before anything is written: batches that cannot be made are refused here
-    settings = {
-        name: value if isinstance(value, (int, float, str, bool)) else json.dumps(value)
-        for name, value in flat(config).items()
-    }
-    accelerator.init_trackers(
-        "lookalike", settings, {"tensorboard": {"purge_step": state.total_steps}, "wandb": {"dir": str(setup.folder)}}
-    )
+    open_trackers(accelerator, setup.folder, config, state.total_steps)
     if not accelerator.is_main_process:
         return
-    with atomic_file(setup.folder / "config.json") as file:
-        file.write(json.dumps(to_dict(config), indent=1).encode())
     logger.warning(
         "%s from %s, epoch %d, step %d: %s samples of %s identities, %s pairs, %s steps an epoch, %d process(es) on %s, "
         "precision %s; scored on %s",

@@ -125,6 +125,11 @@ class Meta:
                     field=f"meta.{origin}",
                 )
 
+    @property
+    def is_nobody(self) -> bool:
+        """Whether it is junk or a distractor, which rendered sets have no labels of."""
+        return self.identity is not None and self.identity.endswith(NOBODY)
+
     def to_dict(self) -> dict[str, Any]:
         """Every field, as JSON values; None stays, as null."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

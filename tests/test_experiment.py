@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "scripts"))
 
 from experiment_rows import ROWS, SMALL  # noqa: E402
-from experiment_semantics import POOLED, SIZES, Experiment, table  # noqa: E402
+from experiment_runs import table  # noqa: E402
+from experiment_semantics import POOLED, SIZES, Experiment  # noqa: E402
 
 METHODS = ("model.", "augment.mirror_texture")
 """What a row may change of its baseline, besides the pairs."""

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from generative.annotators.annotator import Annotation, Annotator
 from generative.annotators.texture import annotate_textures
 from generative.config import AnnotatorTrainConfig
+from generative.device import Autocast, autocast, autocast_of
 from reid.batch import normalise
 from reid.checkpoint import load_run, which_checkpoint
 from reid.config import Precision
@@ -17,12 +17,8 @@ from reid.fit import InputConfig, Label
 from reid.models.build import build_model
 from reid.models.model import Network
 from reid.models.san import San
-from reid.setup import computes_in_bf16
 from shards.build import file_sha256
 from shards.uv_mirror import mirror_table
-
-Autocast = Literal["no", "fp16", "bf16"]
-_DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,7 +58,7 @@ class OpenAnnotator:
         """
         try:
             images = normalise(pictures.to(self.device))
-            with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "no"):
+            with autocast(self.device, self.precision):
                 if self.uv_layout is not None:
                     return annotate_textures(self.network, images, self.uv_layout, self.mean_texture)
                 return self.network.annotate(images)
@@ -114,16 +110,6 @@ def untrained(annotator: OpenAnnotator) -> OpenAnnotator:
         network = build_model(config.model, 0, losses=config.losses, pretrained=False)
     network = network.eval().to(annotator.device, memory_format=torch.channels_last)
     return replace(annotator, network=network, mean_texture=None)
-
-
-def autocast_of(precision: Precision) -> Autocast:
-    """What a precision is on this machine; auto is bf16 where it computes in that. Raises ValueError for one it has not."""
-    match precision:
-        case "auto":
-            return "bf16" if computes_in_bf16() else "no"
-        case "fp16" if not torch.cuda.is_available():
-            raise ValueError("precision fp16 needs a GPU: give bf16 or no")
-    return precision
 
 
 def _label_of(network: Network, folder: Path) -> Label:

@@ -8,7 +8,8 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from generative.artist import Artist, draws_in_bf16, own_device
+from generative.artist import Artist
+from generative.device import autocast_of, own_device
 from generative.evaluate_transfer import (
     ANSWERS,
     HIGHER_IS_BETTER,
@@ -61,7 +62,7 @@ class Score:
             raise ValueError(f"a sheet is a .png file, got {self.sheet}")
         run, table = load_transfer(self.folder), Table(self.data)
         self._check_independent(run)
-        artist = Artist(self.folder, run.hash, None, own_device(), in_bf16=draws_in_bf16(self.config.precision))
+        artist = Artist(self.folder, run.hash, None, autocast_of(self.config.precision), own_device())
         judges = Judges(
             reid=load_guider(self.reid, "triplet", ()).to(artist.device),
             lpips=None if self.lpips is None else Lpips(*self.lpips).to(artist.device),

@@ -11,6 +11,8 @@ from accelerate import PartialState
 
 from generative.config import AnnotatorTrainConfig
 from generative.presets import PRESETS
+from generative.style.config import StyleConfig
+from generative.style.train import train as train_style
 from generative.transfer.config import TransferConfig
 from generative.transfer.train import train as train_transfer
 from reid.cli import chosen_preset
@@ -28,7 +30,7 @@ class Train:
     """Folders or URLs of shards to learn from."""
     out: Path
     """Folder for checkpoints, metrics and TensorBoard logs."""
-    config: Annotated[AnnotatorTrainConfig | TransferConfig, tyro.conf.arg(name="")]
+    config: Annotated[AnnotatorTrainConfig | TransferConfig | StyleConfig, tyro.conf.arg(name="")]
     resume: bool = False
     """Go on with the run in that folder, exactly where it stopped."""
     json: bool = False
@@ -40,6 +42,8 @@ class Train:
         match config:
             case TransferConfig():
                 state, user = train_transfer(config, self.out, resume=self.resume), "augment"
+            case StyleConfig():
+                state, user = train_style(config, self.out, resume=self.resume), "restyle"
             case AnnotatorTrainConfig():
                 state, user = train(config, self.out, resume=self.resume), "annotate"
         if not PartialState().is_main_process:

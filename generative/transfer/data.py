@@ -1,16 +1,37 @@
 """The sets that pose transfer is taught with: of people whose identity is known, and of poses, whoever shows them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from generative.drawable import check_size
 from generative.poses import ADDED_BY
 from reid.batch import ORIGINS
 from reid.dataset import DataConfig, Samples, are_known, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
+
+
+class PosedSamples(Samples):
+    """Samples of which every one can be drawn, and drawn after."""
+
+    __slots__ = ()
+
+    def stored(self, index: int) -> dict[str, Any]:
+        """As of `Samples`; raises ShardError, too, for a picture that is too small and for keypoints of which none is known."""
+        values = super().stored(index)
+        check_size(values["image"], key=values["key"])
+        keypoints = values["meta"].keypoints
+        if keypoints is not None and not any(v > 0 for *_, v in keypoints):
+            raise ShardError(
+                "none of the 17 is known (v > 0 for none), which leaves no pose to draw; leave the sample out",
+                key=values["key"],
+                field="keypoints",
+            )
+        return values
 
 
 def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples:
@@ -42,7 +63,7 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         for name in ("identities", "origins", "camera_ids")
     )
     class_names, classes = np.unique(np.where(are_known(identities), identities, keys), return_inverse=True)
-    return Samples(
+    return PosedSamples(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), [len(r) for r in rows]),
         index_in=np.concatenate(rows),

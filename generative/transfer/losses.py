@@ -1,4 +1,7 @@
-"""What the players bring down (Liu et al. 2018, eq. 1-5), in float32, over the batch of all processes."""
+"""What the guider says of generated pictures (Liu et al. 2018, eq. 3 and 4), in float32, over the batch of all processes.
+
+Equations 1 and 2 are in `generative.adversarial.losses`.
+"""
 
 from collections.abc import Sequence
 
@@ -7,28 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid.gather import gather
-
-
-def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
-    """Eq. 1 with the opposite sign: -E[log D(x, s, y)] - E[log(1 - D(x, s, G(x, s)))], over patches.
-
-    real and generated: logits of D, of any shape. Returns a scalar.
-    """
-    return functional.softplus(-real.float()).mean() + functional.softplus(generated.float()).mean()
-
-
-def generator_loss(generated: Tensor) -> Tensor:
-    """-E[log D(x, s, G(x, s))], over patches: the form that does not fade where the discriminator wins, in place of eq. 1's
-    E[log(1 - D)], which falls and rises with it (Goodfellow et al. 2014, sec. 3).
-
-    generated: logits of D, of any shape. Returns a scalar.
-    """
-    return functional.softplus(-generated.float()).mean()
-
-
-def l1_loss(generated: Tensor, target: Tensor) -> Tensor:
-    """Eq. 2, as the mean over pixels and colours. Both (B, 3, S, S). Returns a scalar."""
-    return (generated.float() - target.float()).abs().mean()
 
 
 def guider_cross_entropy(logits: Sequence[Tensor], identities: Tensor) -> Tensor:
@@ -58,16 +39,6 @@ def guider_triplet(generated: Tensor, real: Tensor, identities: Tensor, margin: 
         is_triplet = is_same & (~is_same).any(dim=1, keepdim=True)
     losses = functional.relu(margin + positive - between.gather(1, chosen))
     return (losses * is_triplet).sum() / is_triplet.sum().clamp(min=1)
-
-
-def r1_penalty(real_logits: Tensor, target: Tensor) -> Tensor:
-    """E[|dD/dy|^2] / 2 at real pictures (Mescheder et al. 2018, eq. 9), D the mean of its patches' logits.
-
-    real_logits: (B, ...) of targets (B, 3, S, S) that have gradients. Returns a scalar that can be differentiated again.
-    """
-    scores = real_logits.float().flatten(1).mean(dim=1).sum()
-    (gradient,) = torch.autograd.grad(scores, target, create_graph=True)
-    return 0.5 * gradient.float().square().flatten(1).sum(dim=1).mean()
 
 
 def _pairwise(first: Tensor, second: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The players of pose transfer: a generator with siamese encoders and a U-Net decoder, and a discriminator of patches.
 
 Liu et al. 2018, sec. 3.4, say "siamese and U-net structure" and "simple stacked structure" and no more; widths, kernels and
-slopes are those of pix2pix (Isola et al. 2017, sec. 6.1). Layers are normalised in groups of channels of one picture. So a
-picture does not depend on the others in its batch, batches may be small, there is no running mean that an average of weights
-does not fit, and unlike under instance norm a map's mean, which knows the colour of clothes, outlasts the layer.
+slopes are those of pix2pix (Isola et al. 2017, sec. 6.1). But maps are enlarged bilinearly before a convolution: transposed ones
+draw a grid (Odena et al. 2016), and so did pixels repeated, for as long as one trains on a CPU. Normalisation is
+that of `generative.adversarial.networks`.
 """
 
 import copy
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-SMALLEST = 32
-"""Pixels of a picture's side, the least that the discriminator has patches of."""
-CHANNELS_PER_GROUP = 8
-"""Normalised together; every number of channels is a multiple."""
-SLOPE = 0.2
-"""Of leaky ReLUs."""
+from generative.adversarial.networks import (
+    SLOPE,
+    SMALLEST,
+    PatchDiscriminator,
+    check_channels,
+    follow,
+    initialise,
+    norm,
+)
+
 DEEPEST = 8
 """Times the width of the first maps: that of the deepest."""
 
@@ -41,10 +44,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.size < SMALLEST or self.size & (self.size - 1):
             raise ValueError(f"size must be a power of two of at least {SMALLEST}, got {self.size}: 256, 128 or 64")
-        for name in ("width", "discriminator_width"):
-            value = getattr(self, name)
-            if value < CHANNELS_PER_GROUP or value % CHANNELS_PER_GROUP:
-                raise ValueError(f"{name} must be a multiple of {CHANNELS_PER_GROUP} channels, got {value}")
+        check_channels(width=self.width, discriminator_width=self.discriminator_width)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -64,8 +64,8 @@ class Generator(nn.Module):
         self.decoder = nn.ModuleList(
             _up(channels, width) for channels, width in zip(given, reversed(widths[:-1]), strict=False)
         )
-        self.to_rgb = nn.ConvTranspose2d(given[-1], 3, 4, 2, 1)
-        self.apply(_initialise)
+        self.to_rgb = _enlarge(given[-1], 3)
+        self.apply(initialise)
 
     def forward(self, appearance: Tensor, skeleton: Tensor) -> Tensor:
         """appearance and skeleton (B, 3, S, S) float in -1..1, S the size of the configuration -> (B, 3, S, S) float32 in -1..1:
@@ -96,28 +96,16 @@ class Encoder(nn.Module):
         return maps[1:]
 
 
-class Discriminator(nn.Module):
-    """Tells real triplets from generated ones, patch by patch of 70 x 70 pixels (Isola et al. 2017, sec. 6.1.2)."""
+class Discriminator(PatchDiscriminator):
+    """Tells real triplets from generated ones."""
 
     def __init__(self, config: NetworkConfig):
-        super().__init__()
-        width, is_normalised = config.discriminator_width, not config.spectral_norm
-        self.layers = nn.Sequential(
-            _down(9, width, is_normalised=False),
-            _down(width, 2 * width, is_normalised=is_normalised),
-            _down(2 * width, 4 * width, is_normalised=is_normalised),
-            _down(4 * width, 8 * width, is_normalised=is_normalised, stride=1),
-            nn.Conv2d(8 * width, 1, 4, 1, 1),
-        )
-        self.apply(_initialise)
-        if config.spectral_norm:
-            for layer in [each for each in self.modules() if isinstance(each, nn.Conv2d)]:
-                spectral_norm(layer)
+        super().__init__(9, config.discriminator_width, is_spectral=config.spectral_norm)
 
     def forward(self, appearance: Tensor, skeleton: Tensor, picture: Tensor) -> Tensor:
         """The triplet of eq. 1, (B, 3, S, S) float in -1..1 each -> (B, 1, S / 8 - 2, S / 8 - 2) float32 logits, above 0 for
         patches that look real."""
-        return self.layers(torch.cat([appearance, skeleton, picture], dim=1)).float()
+        return super().forward(torch.cat([appearance, skeleton, picture], dim=1))
 
 
 class Players(nn.Module):
@@ -129,30 +117,22 @@ class Players(nn.Module):
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         """The generator's weights, averaged over the run's steps: what is used afterwards."""
 
-    @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Take 1 - decay of the generator's weights into the average, and leave decay of what it was."""
-        mine, theirs = list(self.average.parameters()), list(self.generator.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        follow(self.average, self.generator, decay)
 
 
-def _down(in_channels: int, out_channels: int, *, is_normalised: bool, stride: int = 2) -> nn.Sequential:
-    layers = [nn.Conv2d(in_channels, out_channels, 4, stride, 1), nn.LeakyReLU(SLOPE)]
+def _down(in_channels: int, out_channels: int, *, is_normalised: bool) -> nn.Sequential:
+    layers = [nn.Conv2d(in_channels, out_channels, 4, 2, 1), nn.LeakyReLU(SLOPE)]
     if is_normalised:
-        layers.insert(1, _norm(out_channels))
+        layers.insert(1, norm(out_channels))
     return nn.Sequential(*layers)
 
 
 def _up(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1), _norm(out_channels), nn.ReLU())
+    return nn.Sequential(*_enlarge(in_channels, out_channels), norm(out_channels), nn.ReLU())
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
-
-
-def _initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02), as pix2pix's."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+def _enlarge(in_channels: int, out_channels: int) -> nn.Sequential:
+    """To twice the height and width."""
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(in_channels, out_channels, 3, 1, 1))

@@ -1,12 +1,13 @@
 """A trained generator and how it came about. The checkpoint is that of `reid.checkpoint`, with both players in it."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from generative.adversarial.run import load_generator, read_average
 from generative.transfer.config import TransferConfig
 from generative.transfer.networks import Generator
-from reid.checkpoint import checkpoint_path, read_checkpoint
+from reid.checkpoint import checkpoint_path
+from shards.build import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,19 +28,10 @@ def load_transfer(folder: Path) -> TransferRun:
 
     Raises FileNotFoundError where there is none, ValueError where it is damaged or of another kind.
     """
-    path = checkpoint_path(folder, "last")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint {path}: give the folder of a run of `python -m generative train pose-transfer`"
-        )
-    state, tensors, _ = read_checkpoint(path, TransferConfig)
-    generator = Generator(state.config.networks).requires_grad_(False).eval()
-    name = "average."
-    weights = {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
-    try:
-        generator.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the generator of their configuration: {error}") from error
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return TransferRun(generator=generator, config=state.config, hash=digest, folder=folder)
+    config, weights = read_average(folder, TransferConfig, "python -m generative train pose-transfer")
+    return TransferRun(
+        generator=load_generator(Generator(config.networks), weights, folder),
+        config=config,
+        hash=file_sha256(checkpoint_path(folder, "last")),
+        folder=folder,
+    )

@@ -1,22 +1,15 @@
 """The loop of two players: pairs -> the discriminator's step -> the generator's step, on the same batch."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from generative.adversarial.losses import discriminator_loss, generator_loss, l1_loss, r1_penalty
+from generative.adversarial.player import held
 from generative.transfer.config import TransferConfig
-from generative.transfer.losses import (
-    discriminator_loss,
-    generator_loss,
-    guider_cross_entropy,
-    guider_triplet,
-    l1_loss,
-    r1_penalty,
-)
+from generative.transfer.losses import guider_cross_entropy, guider_triplet
 from generative.transfer.pairs import TransferBatch
 from generative.transfer.setup import Setup, set_up
 from reid.checkpoint import State
@@ -98,13 +91,3 @@ def guider_loss(run: Setup, batch: TransferBatch, generated: Tensor) -> Tensor:
         with torch.no_grad():
             targets = guider.features(real)
     return guider_triplet(features, targets, batch.identities, run.config.losses.margin)
-
-
-@contextmanager
-def held(network: nn.Module) -> Iterator[nn.Module]:
-    """A network that takes part in the graph made meanwhile, and whose weights get no gradient of it."""
-    network.requires_grad_(False)
-    try:
-        yield network
-    finally:
-        network.requires_grad_(True)

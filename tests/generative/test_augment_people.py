@@ -12,9 +12,9 @@ import torch
 from posed_people import PosedPeople, build_posed, in_process
 from tiny_pairs import SMALL, save_guider, tiny_config
 
-from generative.artist import own_device
 from generative.augment import GenerateConfig, augment
 from generative.cli import cli
+from generative.device import own_device
 from generative.generate import generated_key
 from generative.pose_bank import PoseBank
 from generative.skeleton import draw_skeletons

@@ -71,6 +71,19 @@ def test_who_says_the_truth_scores_perfectly(labelled: Path, tmp_path: Path, lab
     assert all(np.array_equal(one.truth, one.predicted) for one in found.shown)
 
 
+def test_junk_and_distractors_are_passed_over(tmp_path: Path):
+    people = LabelledPeople(labels=frozenset({"iuv"}), extra=("tiny/-1", "tiny/0"), unlabelled=(12, 13))
+    mixed = build_people(tmp_path / "mixed", people)
+    annotator = open_annotator(save_run(tmp_path / "run", "iuv"))
+    alone = build_people(tmp_path / "alone", replace(people, extra=(), unlabelled=()))
+    found, expected = (evaluate(annotator, place, read_manifest(Path(place)), num_shown=99) for place in (mixed, alone))
+    assert (found.num_samples, found.scores) == (12, expected.scores)
+    assert [one.key for one in found.shown] == [one.key for one in expected.shown]
+    nobody = build_people(tmp_path / "nobody", replace(people, num_identities=0, unlabelled=(0, 1)))
+    with pytest.raises(ValueError, match="nothing but junk and distractors"):
+        evaluate(annotator, nobody, read_manifest(Path(nobody)))
+
+
 def test_a_perfect_texture(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     annotator = open_annotator(save_run(tmp_path / "run", "texture"))
     knows = replace(annotator, network=Oracle(truth_of(labelled, "texture")))

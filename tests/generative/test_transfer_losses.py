@@ -6,14 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generative.transfer.losses import (
-    discriminator_loss,
-    generator_loss,
-    guider_cross_entropy,
-    guider_triplet,
-    l1_loss,
-    r1_penalty,
-)
+from generative.adversarial.losses import discriminator_loss, generator_loss, l1_loss, r1_penalty
+from generative.transfer.losses import guider_cross_entropy, guider_triplet
 
 
 def sigmoid(x: float) -> float:

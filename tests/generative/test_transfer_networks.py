@@ -131,7 +131,7 @@ def test_networks_that_cannot_be_are_refused(changes: dict, words: str):
 def test_the_averaged_generator_comes_back(tmp_path: Path):
     made, config = players(), tiny_config("set")
     with torch.no_grad():
-        made.average.to_rgb.bias.add_(0.1)
+        made.average.to_rgb[1].bias.add_(0.1)
     path = checkpoint_path(tmp_path, "last")
     save_checkpoint(path, made, State(config=config, class_names=("a",), num_samples=1), {})
     run = load_transfer(tmp_path)

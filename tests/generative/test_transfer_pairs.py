@@ -9,8 +9,9 @@ import torch
 from posed_people import standing
 from tiny_pairs import Posed, build_posed, tiny_config
 
+from generative.adversarial.config import AdversarialConfig
 from generative.skeleton import draw_skeletons
-from generative.transfer.config import AdversarialConfig, TransferConfig, TransferDataConfig
+from generative.transfer.config import TransferConfig, TransferDataConfig
 from generative.transfer.data import open_people, open_poses
 from generative.transfer.pairs import PairBatches, draw_pairs, make_triplets
 from reid.batch import StoredBatch
@@ -161,6 +162,23 @@ def test_a_sample_without_keypoints_is_told(tmp_path: Path):
     place = build_posed(tmp_path / "a", Posed(unposed=(7,)))
     with pytest.raises(ShardError, match="has no keypoints in meta.json.*python -m generative annotate"):
         open_batches(place)
+
+
+@pytest.mark.parametrize(
+    ("posed", "words"),
+    [
+        (Posed(unknown=(5,)), "key 000005, field keypoints: none of the 17 is known.*leave the sample out"),
+        (Posed(small=(5,)), "key 000005, field image: must be at least 32 pixels high and wide, got 64 x 31"),
+    ],
+)
+def test_a_sample_that_cannot_be_drawn_is_told_or_skipped(posed: Posed, words: str, tmp_path: Path):
+    config, place = TransferDataConfig(num_workers=0), build_posed(tmp_path / "a", posed)
+    people = open_people((place,), config, 32)
+    with pytest.raises(ShardError, match=words):
+        people.read(5)
+    people.read(4)
+    forgiving = open_people((place,), replace(config, max_bad_samples=1), 32)
+    assert forgiving.read_good(5)[0] in (3, 4), "another of the same person"
 
 
 def test_numbers_that_mean_nothing_are_refused():

@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from generative.transfer_scores import identity_kept, l1, mask_ssim, frechet_distance, ssim
+from generative.transfer_scores import frechet_distance, identity_kept, l1, mask_ssim, ssim
 from reid.embeddings import JUNK, Embeddings
 
 

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_pairs import SMALL, Posed, build_posed, save_guider, tiny_config
 
+from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.losses import r1_penalty
 from generative.cli import cli
 from generative.transfer import train as loop
-from generative.transfer.config import AdversarialConfig, TransferConfig, TransferLossConfig
-from generative.transfer.losses import r1_penalty
+from generative.transfer.config import TransferConfig, TransferLossConfig
 from generative.transfer.networks import Players
 from generative.transfer.run import load_transfer
 from generative.transfer.setup import Setup, set_up
@@ -308,7 +309,7 @@ def test_pictures_are_drawn_on_the_way(places: tuple[str, str, str], tmp_path: P
 def test_bf16_computes_the_networks_and_not_the_losses(places: tuple[str, str, str], tmp_path: Path):
     run = set_up(everything(places, precision="bf16"), tmp_path / "run", resume=False)
     batch, kinds = run.batches.first(), []
-    for player in (run.players.generator.to_rgb, run.players.discriminator.layers[4]):
+    for player in (run.players.generator.to_rgb[1], run.players.discriminator.layers[4]):
         player.register_forward_hook(lambda module, given, made: kinds.append(made.dtype))
     losses = loop.update(run, batch, 0)
     # Generator and discriminator; R1's float32 pass; the discriminator for the generator.

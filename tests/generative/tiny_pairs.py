@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from posed_people import standing
 
+from generative.adversarial.config import AdversarialConfig
 from generative.transfer.config import (
-    AdversarialConfig,
     TransferConfig,
     TransferDataConfig,
     TransferLossConfig,
@@ -47,6 +47,10 @@ class Posed:
     """Identities of a sample each at the end."""
     unposed: tuple[int, ...] = ()
     """Samples without keypoints."""
+    unknown: tuple[int, ...] = ()
+    """Samples of whose keypoints none is known."""
+    small: tuple[int, ...] = ()
+    """Samples whose picture is a pixel too narrow."""
     split: str | None = None
 
     @property
@@ -63,7 +67,8 @@ class Posed:
         rng = np.random.default_rng(index)
         points = standing(height=HEIGHT, width=WIDTH) + np.append(rng.uniform(-4, 4, 2), 0).astype(np.float32)
         colour = np.random.default_rng(sum(map(ord, identity or "nobody"))).integers(0, 256, 3)
-        image = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+        points[:, 2] *= index not in self.unknown
+        image = np.full((HEIGHT, WIDTH - (index in self.small), 3), 128, np.uint8)
         (left, top), (right, bottom) = points[:, :2].min(0).astype(int), points[:, :2].max(0).astype(int)
         image[max(top, 0) : bottom, max(left, 0) : right] = colour
         meta = Meta(

@@ -1,8 +1,10 @@
 """Pairs, live or from shards: any batch can be begun with, and steps alternate as the ratio says."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +15,9 @@ from tiny_people import People, build_people, error_of
 from reid.batch import ORIGINS, UNKNOWN
 from reid.dataset import DataConfig
 from reid.fit import InputConfig
-from reid.pairs import interleave, live_pairs, pairs_before, shard_pairs
+from reid.pairs import interleave, live_pairs, pairs_before, shard_pairs, uv_layout_of
 from shards import ShardError
+from shards.codec import EncodedSample
 from shards.semantics import SURFACE_TO_7
 
 CPU = torch.device("cpu")
@@ -143,3 +146,19 @@ def test_live_batches_without_a_label_that_is_needed():
     assert next(live_pairs(bare, SMALL, frozenset(), CPU)(0)).uv_layout is None
     with pytest.raises(ValueError, match="trained with texture, which the source of pairs does not give"):
         next(live_pairs(bare, SMALL, frozenset({"texture"}), CPU)(0))
+
+
+class NobodyFirst(People):
+    """As rendered sets may lie: junk before people."""
+
+    def __call__(self, shard: int) -> Iterator[EncodedSample]:
+        return reversed(list(People.__call__(self, shard)))
+
+
+def test_junk_and_distractors_are_no_pairs(tmp_path: Path):
+    extra = {"extra": ("tiny/-1", "tiny/0"), "unlabelled": (12, 13)}
+    people = NobodyFirst(origin="rendered", num_identities=2, num_shards=1, labels=PEOPLE.labels, **extra)
+    config = DataConfig(pairs=(build_people(tmp_path / "mixed", people),), num_workers=1)
+    keys = [key for batch in islice(shard_pairs(config, SMALL, LABELS, 6, CPU, seed=0)(0), 4) for key in batch.keys]
+    assert set(keys) == {f"pairs/{index:06d}" for index in range(12)}
+    assert uv_layout_of(config) == "makehuman"

@@ -1,0 +1,19 @@
+"""What a picture must be for a network to draw anybody from it."""
+
+import numpy as np
+
+from shards.errors import ShardError
+
+MIN_SIDE = 32
+"""Pixels of a picture's shorter side."""
+
+
+def check_size(image: np.ndarray, *, key: str, shard: str | None = None) -> None:
+    """image (H, W, 3). Raises ShardError, naming the sample, for one that is smaller than MIN_SIDE."""
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ShardError(
+            f"must be at least {MIN_SIDE} pixels high and wide, got {image.shape[0]} x {image.shape[1]}; leave it out",
+            shard=shard,
+            key=key,
+            field="image",
+        )

@@ -1,0 +1,69 @@
+"""What the experiments share: commands of the project as they are run, and tables of what came of them."""
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from reid.journal import read_metrics
+
+
+def do(package: str, *arguments: Any, jobs: int = 1) -> str:
+    """What a command of the project writes, with its share of the cores where `jobs` run at a time. Raises ValueError with its
+    last words where it fails."""
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    command = [sys.executable, "-m", package, *map(str, arguments)]
+    sys.stderr.write(f"$ {' '.join(command[1:])}\n")
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ValueError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout
+
+
+def each(task: Callable[[Any], None], of: Sequence[Any], *, jobs: int) -> None:
+    """Do a task for each of these, `jobs` at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(task, of))
+
+
+def scores_of(folder: Path) -> list[dict[str, Any]]:
+    """What a run's one set was scored, with the epoch, in order of epochs."""
+    _, lines = read_metrics(folder)
+    return [{"epoch": line["epoch"], **next(iter(line["scores"].values()))} for line in lines]
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Tables in Markdown: scores after the last epoch, mean and standard deviation over seeds; and mAP on the way, of rows of
+    one length together."""
+    by_name = {result["row"]: result for result in results}
+    lines = ["| row | mAP | rank-1 | mAP over its baseline | seeds for it |", "|---|---|---|---|---|"]
+    for result in results:
+        gain, wins = "-", "-"
+        if result["beside"] is not None:
+            # A seed draws the same batches of people for both, and without pairs the same augmentation.
+            gains = [a - b for a, b in zip(result["mean_ap"], by_name[result["beside"]]["mean_ap"], strict=True)]
+            gain, wins = (
+                f"{spread(gains, sign='+')} over {result['beside']}",
+                f"{sum(g > 0 for g in gains)} of {len(gains)}",
+            )
+        lines.append(f"| {result['row']} | {spread(result['mean_ap'])} | {spread(result['rank1'])} | {gain} | {wins} |")
+    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results if result["epochs"]):
+        lines += ["", f"| mAP after epoch | {' | '.join(map(str, epochs))} |", "|---|" + "---|" * len(epochs)]
+        lines += [
+            f"| {result['row']} | {' | '.join(f'{100 * value:.1f} %' for value in result['curve'])} |"
+            for result in results
+            if tuple(result["epochs"]) == epochs
+        ]
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], *, sign: str = "") -> str:
+    """Mean and standard deviation of shares, in percent."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * deviation:.1f} %"
