@@ -40,7 +40,7 @@ def test_it_learns_32_pairs_by_heart(tmp_path: Path):
         input=InputConfig(height=64, width=32),
         sampler=SamplerConfig(batch_size=8, images_per_identity=None),
         augment=AugmentConfig(pad=0, flip=0.0, erase=0.0),
-        optimise=replace(config.optimise, epochs=180, learning_rate=1.5e-3, decay="cosine"),
+        optimise=replace(config.optimise, epochs=240, learning_rate=2e-3, decay="cosine"),
         precision="no",
     )
     train(config, tmp_path / "run")
@@ -50,6 +50,6 @@ def test_it_learns_32_pairs_by_heart(tmp_path: Path):
     with torch.inference_mode():
         drawn = annotator.network.drawings(normalise(images))["texture"].float() / 127.5 - 1
     truth = to_signed(textures.permute(0, 3, 1, 2) / 255, drawn.shape[1:3]).permute(0, 2, 3, 1)
-    mean = (truth - truth.mean(0)).abs().mean()
+    mean, mine = ((truth - one).abs().mean().item() for one in (truth.mean(0), drawn))
     assert len(pairs) == NUM_PAIRS and mean > 0.1
-    assert (drawn - truth).abs().mean() < mean / 5
+    assert mine < mean / 5
