@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from generative.ahead import batches_of, in_order
-from generative.annotate import BATCHES_AHEAD, THREADS
 from generative.annotators.opened import OpenAnnotator, untrained
 from generative.floor import floor_of, floor_sums
+from generative.rewrite import BATCHES_AHEAD, THREADS
 from generative.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
 from generative.visible import used_texels, visible_texels
 from reid.fit import fields_to_read, fit
