@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.ahead import batches_of, in_order
 from generative.annotators.opened import OpenAnnotator, open_annotator
 from generative.device import Autocast, own_device
-from generative.rewrite import THREADS, DecodedSample, check_other_folder, decode_picture, rewrite_shard
+from generative.mean_texture import with_mean_texture
+from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
 from reid.fit import Label, resize_labels
 from shards.build import build_set
@@ -22,11 +22,9 @@ from shards.codec import TEXTURE_QUALITY, EncodedSample, encode_jpeg, encode_met
 from shards.errors import ShardError
 from shards.manifest import Manifest, ShardEntry
 from shards.remote import manifest_of
-from shards.schema import EXTENSIONS, TEXTURE_SIZE
-from shards.stream import read_shard, stream
+from shards.schema import EXTENSIONS
+from shards.stream import stream
 
-MEAN_SAMPLES, MEAN_SHARDS = 128, 8
-"""Whose textures are averaged, and the shards that they are taken from."""
 CONFIDENCE_DIGITS = 6
 """After the point: what lies beyond them differs from machine to machine."""
 
@@ -129,37 +127,6 @@ class AnnotateShards:
             batch_size=self.batch_size,
             device=annotator.device,
         )
-
-
-def with_mean_texture(annotator: OpenAnnotator, place: str, source: Manifest) -> OpenAnnotator:
-    """The annotator with the mean of what it draws of samples all over a set; as it is where it draws no textures.
-
-    place, source: as of `annotate`. Raises as that does.
-    """
-    if annotator.label != "texture":
-        return annotator
-    samples = in_order(functools.partial(_decode_in, annotator), _some(place, source), threads=THREADS, ahead=THREADS)
-    total, count = torch.zeros(TEXTURE_SIZE, TEXTURE_SIZE, 3, device=annotator.device), 0
-    for batch in batches_of(samples, MEAN_SAMPLES // MEAN_SHARDS):
-        total += annotator.annotate(torch.from_numpy(np.stack([one.picture for one in batch]))).values.sum(0)
-        count += len(batch)
-    return change(annotator, mean_texture=total / count)
-
-
-def _some(place: str, source: Manifest) -> Iterator[tuple[str, tuple[str, dict[str, bytes]]]]:
-    """Shard and sample, of MEAN_SAMPLES from MEAN_SHARDS shards, spread evenly."""
-    num_shards = min(MEAN_SHARDS, source.num_shards)
-    for index in np.linspace(0, source.num_shards - 1, num_shards).astype(int).tolist():
-        entry = source.shards[index]
-        num = min(-(-MEAN_SAMPLES // num_shards), entry.num_samples)
-        rows = set(np.linspace(0, entry.num_samples - 1, num).astype(int).tolist())
-        for row, sample in enumerate(read_shard(place, entry)):
-            if row in rows:
-                yield f"{place.rstrip('/')}/{entry.name}", sample
-
-
-def _decode_in(annotator: OpenAnnotator, sample: tuple[str, tuple[str, dict[str, bytes]]]) -> DecodedSample:
-    return _decode(annotator, sample[0], True, sample[1])
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from generative.ahead import batches_of, in_order
-from generative.annotate import with_mean_texture
 from generative.annotators.opened import OpenAnnotator, untrained
 from generative.floor import floor_of, floor_sums
+from generative.mean_texture import with_mean_texture
 from generative.rewrite import BATCHES_AHEAD, THREADS
 from generative.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
 from generative.visible import scored_texels, visible_texels
