@@ -298,7 +298,9 @@ def test_half_precision_is_for_networks_alone(places: tuple[str, str], tmp_path:
 def test_another_kind_of_run_is_told(places: tuple[str, str], tmp_path: Path):
     train(tiny_config(*places, optimise=AdversarialConfig(epochs=1, batch_size=6)), tmp_path / "style")
     for load, command in ((load_transfer, "pose-transfer"), (open_annotator, None)):
-        words = ".*".join(["source, target is nothing that", *([f"train {command}`"] if command else [])])
+        words = "it is of another kind or version.* has no .*source, target" + (
+            f".*train {command}`" if command else ""
+        )
         with pytest.raises(ValueError, match=words) as caught:
             load(tmp_path / "style")
         assert "\n" not in str(caught.value)
