@@ -9,9 +9,9 @@ import torch
 from tiny_looks import SOURCE, Blue, build_looks, tiny_config
 from tiny_people import build_people
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.style.batches import StyleBatch, StyleBatches, draw_order
-from generative.style.config import StyleConfig, StyleDataConfig
+from generative.style.config import StyleConfig
 from generative.style.data import contents_of, open_looks
 from reid.loader import make_loader
 from shards.table import Table
@@ -63,7 +63,7 @@ def test_a_batch_is_the_pictures_and_half_of_them_mirrored(places: tuple[str, st
 
 def test_no_flips_where_none_are_wanted(places: tuple[str, str]):
     one, other = (
-        open_batches(tiny_config(*places, data=StyleDataConfig(num_workers=1, flip=flip))).first()
+        open_batches(tiny_config(*places, data=MirroredDataConfig(num_workers=1, flip=flip))).first()
         for flip in (0.0, 1.0)
     )
     assert one.keys == other.keys
@@ -145,6 +145,6 @@ def test_the_configuration_is_checked():
         StyleConfig(history=7)
     assert StyleConfig(history=0).history == 0
     with pytest.raises(ValueError, match=r"data.flip must lie in 0..1, got 2"):
-        StyleDataConfig(flip=2)
+        MirroredDataConfig(flip=2)
     with pytest.raises(ValueError, match="needs seed >= 0, .* got 0, 0 and 500"):
         StyleConfig(checkpoint_every=0)

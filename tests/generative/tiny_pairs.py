@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from posed_people import standing
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.transfer.config import (
     TransferConfig,
-    TransferDataConfig,
     TransferLossConfig,
 )
 from generative.transfer.networks import NetworkConfig
@@ -128,7 +127,7 @@ def tiny_config(place: str, **changes: object) -> TransferConfig:
     """Two epochs of three steps on the set that `Posed` is by default; changes: whole stages or fields."""
     stages = {
         "networks": SMALL,
-        "data": TransferDataConfig(real=(place,), num_workers=1),
+        "data": MirroredDataConfig(real=(place,), num_workers=1),
         "guider": "none",
         "losses": TransferLossConfig(),
         "optimise": AdversarialConfig(epochs=2, batch_size=4),
