@@ -18,7 +18,7 @@ from generative.transfer.config import (
     TransferConfig,
     TransferLossConfig,
 )
-from generative.transfer.networks import NetworkConfig
+from generative.transfer.networks import NetworkConfig, Players
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from reid.config import TrainConfig
 from reid.fit import InputConfig
@@ -135,3 +135,16 @@ def tiny_config(place: str, **changes: object) -> TransferConfig:
         "pictures_every": 0,
     }
     return TransferConfig(**(stages | changes))
+
+
+def save_transfer(folder: Path, *, seed: int = 0, **changes: object) -> Path:
+    """A run with random weights that are large enough for pictures to differ."""
+    torch.manual_seed(seed)
+    players = Players(SMALL)
+    for parameter in players.average.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    folder.mkdir(parents=True)
+    state = State(config=tiny_config("nowhere", **changes), class_names=(), num_samples=1)
+    save_checkpoint(checkpoint_path(folder, "last"), players, state, {})
+    return folder
