@@ -1,10 +1,10 @@
 """The players of style: a generator and a discriminator for each look, and the network that says who is still who.
 
 Generators and discriminators are those of CycleGAN (Zhu et al. 2017, sec. 7.2), which SPGAN takes over, but for three things.
-Generators draw what changes in a picture: they begin with none, so people are there from the first step on, and labels keep their
-pixels; those that draw whole pictures have lost people long before they have learned to draw them. Maps are normalised in groups (see `generative.adversarial.networks`), and grow by repeating pixels before a convolution: a
-transposed one leaves a grid of stripes where its kernel overlaps unevenly (Odena et al. 2016), which discriminators would be
-fooled by and annotators would learn.
+Generators draw what changes in a picture: they begin with little, so people are there from the first step on, and labels keep
+their pixels; those that draw whole pictures lose people long before they learn to draw any. Maps are normalised in groups (see
+`generative.adversarial.networks`), and grow by repeating pixels before a convolution: a transposed one leaves a grid of stripes
+where its kernel overlaps unevenly (Odena et al. 2016), which annotators would learn.
 """
 
 import copy
