@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from generative.annotators.opened import OpenAnnotator, open_annotator
 from generative.device import Autocast, own_device
+from generative.mean_texture import with_mean_texture
 from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
 from reid.fit import Label, resize_labels
@@ -66,6 +68,7 @@ def annotate(
     """
     if batch_size < 1:
         raise ValueError(f"a batch is of at least 1 picture, got {batch_size}")
+    mean = with_mean_texture(annotator, place, source).mean_texture
     maker = AnnotateShards(
         folder=annotator.folder,
         hash=annotator.hash,
@@ -74,6 +77,7 @@ def annotate(
         shards=source.shards,
         batch_size=batch_size,
         replace=replace,
+        mean_texture=None if mean is None else mean.cpu(),
     )
     config = {
         "command": "annotate",
@@ -91,7 +95,7 @@ def annotate(
     return manifest
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AnnotateShards:
     """`make_shard` of a labelled set."""
 
@@ -105,9 +109,13 @@ class AnnotateShards:
     shards: tuple[ShardEntry, ...]
     batch_size: int
     replace: bool
+    mean_texture: Tensor | None
+    """As of `OpenAnnotator`."""
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
         annotator = _annotator(self.folder, self.hash, self.precision)
+        if self.mean_texture is not None:
+            annotator = change(annotator, mean_texture=self.mean_texture.to(annotator.device))
         entry = self.shards[index]
         shard = f"{self.place.rstrip('/')}/{entry.name}"
         return rewrite_shard(

@@ -11,9 +11,10 @@ from torch import Tensor
 from generative.ahead import batches_of, in_order
 from generative.annotators.opened import OpenAnnotator, untrained
 from generative.floor import floor_of, floor_sums
+from generative.mean_texture import with_mean_texture
 from generative.rewrite import BATCHES_AHEAD, THREADS
 from generative.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
-from generative.visible import used_texels, visible_texels
+from generative.visible import scored_texels, visible_texels
 from reid.fit import fields_to_read, fit
 from shards.codec import decode_fields
 from shards.errors import ShardError
@@ -77,6 +78,7 @@ def evaluate(
     distractors are passed over: they have no labels. Raises ShardError for another sample without the label, and for textures
     in another uv layout than the network draws; ValueError where nobody is left.
     """
+    annotator = with_mean_texture(annotator, place, source)
     device, label, num_samples, done = annotator.device, annotator.label, 0, 0
     sums: dict[str, Sums] = {name: {} for name in PREDICTORS}
     floor: Sums = {}
@@ -136,10 +138,8 @@ def _in_shares(annotator: OpenAnnotator, values: Tensor) -> Tensor:
 
 
 def _used(annotator: OpenAnnotator) -> Tensor:
-    """(256, 256) bool: texels that are scored; all of a layout that no table knows."""
-    if has_surface_table(annotator.uv_layout):
-        return torch.from_numpy(used_texels(annotator.uv_layout)).to(annotator.device)
-    return torch.ones(256, 256, dtype=torch.bool, device=annotator.device)
+    """(256, 256) bool: texels that are scored."""
+    return torch.from_numpy(scored_texels(annotator.uv_layout)).to(annotator.device)
 
 
 def _batches(annotator: OpenAnnotator, place: str, source: Manifest, batch_size: int) -> Iterator[list[_Labelled]]:

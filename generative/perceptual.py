@@ -37,7 +37,7 @@ class Lpips(nn.Module):
         """backbone: weights of AlexNet; linear: those of the maps' channels. Errors as of `load_inception`."""
         super().__init__()
         with torch.device("meta"):
-            self.features = alexnet(weights=None).features
+            self.features = alexnet(weights=None).features[: max(_RELUS) + 1]
         _load(
             self.features, _read(backbone), prefix="features.", what="torchvision's AlexNet", path=backbone, url=ALEXNET
         )

@@ -151,9 +151,21 @@ def _forward(stylist: Stylist, batch: list[DecodedSample]) -> list[tuple[Decoded
 def _encode(hash: str, quality: int, drawn: tuple[DecodedSample, np.ndarray]) -> EncodedSample:
     sample, picture = drawn
     meta = restyled_meta(sample.key, sample.meta, hash)
-    image = encode_jpeg(resize(picture, sample.size), quality=quality, chroma="420")
+    image = encode_jpeg(changed(sample.image, sample.picture, picture), quality=quality, chroma="420")
     members = {**sample.members, "image.jpg": image, "meta.json": encode_meta(meta)}
     return EncodedSample(key=sample.key, members=members, meta=meta)
+
+
+def changed(image: np.ndarray, given: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """A picture with what a network has changed in it: image (h, w, 3) as it is stored, given and drawn (H, W, 3) what the network
+    was given of it and what it made of that, all uint8, RGB -> (h, w, 3) uint8.
+
+    Where the network sees less of a picture than is stored, the rest stays: its drawing alone would be a blurred one.
+    """
+    if image.shape == drawn.shape:
+        return drawn
+    change = resize(drawn.astype(np.float32) - given, image.shape[:2])
+    return (image + change).round().clip(0, 255).astype(np.uint8)
 
 
 def restyled_meta(key: str, meta: Meta, hash: str) -> Meta:

@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.ndimage import maximum_filter
 
+from shards.schema import TEXTURE_SIZE
 from shards.semantics import SURFACES_24
-from shards.uv_surface import surface_table
+from shards.uv_surface import has_surface_table, surface_table
 
 CELLS = 32
 """Each surface is divided into as many cells along u, and along v."""
@@ -13,6 +14,11 @@ CELLS = 32
 def used_texels(uv_layout: str) -> np.ndarray:
     """(256, 256) bool: texels that lie on the body. Raises ValueError for a layout without a table (`shards.uv_surface`)."""
     return surface_table(uv_layout)[..., 0] > 0
+
+
+def scored_texels(uv_layout: str) -> np.ndarray:
+    """(256, 256) bool: `used_texels`, or all texels of a layout that no table knows."""
+    return used_texels(uv_layout) if has_surface_table(uv_layout) else np.ones((TEXTURE_SIZE, TEXTURE_SIZE), bool)
 
 
 def visible_texels(iuv: np.ndarray, uv_layout: str) -> np.ndarray:

@@ -41,6 +41,9 @@ class OpenAnnotator:
     """Of the textures that it draws; None of other labels."""
     precision: Autocast
     device: torch.device
+    mean_texture: Tensor | None = None
+    """(256, 256, 3) float32, 0..255: what it draws on average, beside which its confidence is told; None: the mean of the
+    pictures that are labelled together."""
 
     @property
     def input(self) -> InputConfig:
@@ -57,7 +60,7 @@ class OpenAnnotator:
             images = normalise(pictures.to(self.device))
             with autocast(self.device, self.precision):
                 if self.uv_layout is not None:
-                    return annotate_textures(self.network, images, self.uv_layout)
+                    return annotate_textures(self.network, images, self.uv_layout, self.mean_texture)
                 return self.network.annotate(images)
         except torch.OutOfMemoryError as error:
             raise ValueError(
@@ -105,7 +108,8 @@ def untrained(annotator: OpenAnnotator) -> OpenAnnotator:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
         network = build_model(config.model, 0, losses=config.losses, pretrained=False)
-    return replace(annotator, network=network.eval().to(annotator.device, memory_format=torch.channels_last))
+    network = network.eval().to(annotator.device, memory_format=torch.channels_last)
+    return replace(annotator, network=network, mean_texture=None)
 
 
 def _label_of(network: Network, folder: Path) -> Label:

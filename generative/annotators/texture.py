@@ -1,4 +1,4 @@
-"""Textures as SAN-PG draws them, and how far its drawings of a picture and of its mirror image agree (Jin et al. 2020)."""
+"""Textures as SAN-PG draws them (Jin et al. 2020), and how far two looks at a picture agree on what is special about it."""
 
 import functools
 
@@ -7,21 +7,29 @@ from torch import Tensor
 from torch.nn import functional
 
 from generative.annotators.annotator import Annotation
+from generative.visible import scored_texels
 from reid.models.san import San
 from shards.schema import TEXTURE_SIZE
 from shards.uv_mirror import mirror_table
 
 
-def annotate_textures(model: San, images: Tensor, uv_layout: str) -> Annotation:
+def annotate_textures(model: San, images: Tensor, uv_layout: str, mean: Tensor | None = None) -> Annotation:
     """The mean of the textures that are drawn of pictures and, mirrored back, of their mirror images.
 
-    images (B, 3, H, W) normalised. Where the two differ the network guesses: confidence is 1 - their mean absolute difference,
-    colours in 0..1. Raises ValueError for a uv layout without a mirror table.
+    images (B, 3, H, W) normalised; mean (256, 256, 3) float32, 0..255: the network's mean texture of many people, by default
+    of these. Confidence is 1 - gap / own, 0 where that is less: own is the mean absolute difference of what is drawn from the
+    mean, over texels of the body, and gap that of the two looks from each other. A network that draws the same of everybody
+    agrees with itself, and knows nothing; how sure it is shows in how much of the rest both looks confirm. Raises ValueError
+    for a uv layout without a mirror table.
     """
     straight, mirrored = (_draw(model, pictures) for pictures in (images, images.flip(3)))
     back = mirrored.flatten(1, 2)[:, _table_on(uv_layout, images.device)].view_as(straight)
-    confidence = 1 - (straight - back).abs().mean(dim=(1, 2, 3)) / 255
-    values = ((straight + back) / 2).round().clamp(0, 255).to(torch.uint8)
+    both = (straight + back) / 2
+    mean = both.mean(0) if mean is None else mean
+    used = _used_on(uv_layout, images.device)
+    gap, own = ((one.abs().mean(3) * used).mean((1, 2)) for one in (straight - back, both - mean))
+    confidence = torch.where(own > gap, 1 - gap / own, 0)
+    values = both.round().clamp(0, 255).to(torch.uint8)
     return Annotation(values=values, confidence=confidence)
 
 
@@ -32,6 +40,12 @@ def _draw(model: San, images: Tensor) -> Tensor:
     if drawn.shape[2:] != size:
         drawn = functional.interpolate(drawn, size, mode="bilinear", antialias=True)
     return drawn.permute(0, 2, 3, 1)
+
+
+@functools.cache
+def _used_on(uv_layout: str, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.from_numpy(scored_texels(uv_layout)).to(device)
 
 
 @functools.cache

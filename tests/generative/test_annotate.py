@@ -18,6 +18,7 @@ from tiny_people import build_people, damage
 
 from generative.annotate import annotate, confidences, open_source
 from generative.annotators.opened import open_annotator
+from generative.mean_texture import with_mean_texture
 from generative.sets import contents_hash
 from reid.augment import prepare
 from reid.fit import InputConfig, resize
@@ -98,6 +99,7 @@ def test_all_else_stays_as_it_is(plain: Path, runs: dict[str, Path], made: dict[
 def test_the_label_is_what_the_network_says_of_the_picture(runs: dict[str, Path], made: dict[str, Path], label: str):
     """Picture by picture, and brought to the picture's size pixel by pixel."""
     annotator, table = open_annotator(runs[label]), Table(made[label])
+    annotator = with_mean_texture(annotator, str(made[label]), read_manifest(made[label]))
     values = []
     for i in range(len(table)):
         picture = torch.from_numpy(resize(table.read(i, ["image"])["image"], (HEIGHT, WIDTH)).copy())[None]

@@ -17,6 +17,7 @@ from reid.batch import Batch
 from reid.models.backbone import BackboneConfig, build_backbone
 from reid.models.model import Network
 from shards.uv_mirror import mirror_table
+from shards.uv_surface import surface_table
 
 
 def build(label: str) -> Network:
@@ -235,7 +236,9 @@ def test_textures_are_averaged_with_the_mirror_images():
         return {"texture": textures.to(torch.uint8)}
 
     images = torch.randint(0, 256, (2, 3, 64, 32), generator=torch.Generator().manual_seed(0)).float()
-    found = annotate_textures(SimpleNamespace(drawings=drawings), images, "makehuman")
+    network, grey = SimpleNamespace(drawings=drawings), torch.full((256, 256, 3), 128.0)
+    found = annotate_textures(network, images, "makehuman")
+    on_body, backs = surface_table("makehuman")[..., 0] > 0, []
     straight, mirrored = (drawings(one)["texture"].numpy().astype(float) for one in (images, images.flip(3)))
     table = mirror_table("makehuman")
     for b in range(2):
@@ -244,7 +247,15 @@ def test_textures_are_averaged_with_the_mirror_images():
             back[y, x] = mirrored[b, table[y, x] // 256, table[y, x] % 256]
         mean = (straight[b] + back) / 2
         assert np.abs(found.values[b].numpy() - mean).max() <= 0.5
-        assert found.confidence[b].item() == pytest.approx(1 - np.abs(straight[b] - back).mean() / 255, abs=1e-5)
+        backs.append(back)
+    both = [(s + b) / 2 for s, b in zip(straight, backs, strict=True)]
+    gaps = [np.abs(s - b)[on_body].mean() for s, b in zip(straight, backs, strict=True)]
+    for mean, told in ((None, found), (grey, annotate_textures(network, images, "makehuman", grey))):
+        expected = np.mean(both, 0) if mean is None else mean.numpy()
+        own = [np.abs(one - expected)[on_body].mean() for one in both]
+        wanted = [max(0.0, 1 - gap / special) for gap, special in zip(gaps, own, strict=True)]
+        assert told.confidence.tolist() == pytest.approx(wanted, abs=1e-4)
+    assert 0 < told.confidence[0] < 1 and (told.confidence > found.confidence).all()
 
 
 def test_textures_are_brought_to_their_size():
@@ -253,4 +264,4 @@ def test_textures_are_brought_to_their_size():
 
     found = annotate_textures(SimpleNamespace(drawings=drawings), torch.zeros(1, 3, 64, 32), "makehuman")
     assert found.values.shape == (1, 256, 256, 3) and (found.values == 77).all()
-    assert found.confidence.item() == 1
+    assert found.confidence.item() == 0, "what is said of everybody says nothing of anybody"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from posed_people import PosedPeople, build_posed, in_process
-from tiny_pairs import SMALL, save_guider, tiny_config
+from tiny_pairs import SMALL, save_guider, save_transfer
 
 from generative.augment import GenerateConfig, augment
 from generative.cli import cli
@@ -19,9 +19,8 @@ from generative.generate import generated_key
 from generative.pose_bank import PoseBank
 from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider
-from generative.transfer.networks import Players
 from generative.transfer.run import load_transfer
-from reid.checkpoint import State, checkpoint_path, load_run, save_checkpoint
+from reid.checkpoint import checkpoint_path, load_run, save_checkpoint
 from reid.fit import resize
 from reid.models.backbone import BackboneConfig
 from reid.models.global_pool import GlobalPoolConfig
@@ -40,19 +39,6 @@ POSES = PosedPeople(
     identities=(None,) * 5, split=None, name="poses", sizes=((80, 40),), unposed=(3, 4), licences=("CC-BY-4.0",), seed=1
 )
 """Eight samples with a pose, two without."""
-
-
-def save_transfer(folder: Path, *, seed: int = 0) -> Path:
-    """A run with random weights that are large enough for pictures to differ."""
-    torch.manual_seed(seed)
-    players = Players(SMALL)
-    for parameter in players.average.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.15)
-    folder.mkdir(parents=True)
-    state = State(config=tiny_config("nowhere"), class_names=(), num_samples=1)
-    save_checkpoint(checkpoint_path(folder, "last"), players, state, {})
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import torch
 from labelled_people import LabelledPeople, run_here, save_run
 from tiny_looks import HEIGHT, WIDTH, build_looks, save_style
 from tiny_people import GENERATED, People, build_people, damage
+from torch.nn.functional import interpolate
 
 from generative.report.style import render_page
 from generative.restyle import restyle, restyled_meta
@@ -111,7 +112,7 @@ def test_what_a_restyled_sample_was_is_told():
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.usefixtures("here")
 def test_pictures_are_what_the_generator_draws(labelled: Path, tmp_path: Path, residual: bool):
-    """Picture by picture, and brought back to the picture's size."""
+    """Picture by picture; what it changes is brought to the picture's size, and what it does not see of that stays."""
     run = load_style(save_style(tmp_path / "run", residual=residual))
     restyle(run, str(labelled), tmp_path / "set", batch_size=4)
     before, after = Table(labelled), Table(tmp_path / "set")
@@ -119,14 +120,27 @@ def test_pictures_are_what_the_generator_draws(labelled: Path, tmp_path: Path, r
     for i in range(len(before)):
         old, new = (table.read(i, ["image"])["image"] for table in (before, after))
         assert old.shape == new.shape == (*SIZE, 3)
-        given = torch.from_numpy(resize(old, (HEIGHT, WIDTH)).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        given = torch.from_numpy(resize(old, (HEIGHT, WIDTH)).copy()).permute(2, 0, 1)[None].float()
         with torch.no_grad():
-            drawn = run.generator(given)[0].permute(1, 2, 0).numpy()
-        drawn = ((drawn + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-        expected = decode_member("image.jpg", encode_jpeg(resize(drawn, SIZE), quality=95, chroma="420"))
+            drawn = ((run.generator(given / 127.5 - 1) + 1) * 127.5).round().clamp(0, 255)
+        change = interpolate(drawn - given, SIZE, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+        expected = (old + change).round().clip(0, 255).astype(np.uint8)
+        expected = decode_member("image.jpg", encode_jpeg(expected, quality=95, chroma="420"))
         assert np.abs(new.astype(int) - expected).mean() < 0.2  # a value may be rounded otherwise in another batch
         changes.append(np.abs(new.astype(int) - old).mean())
     assert min(changes) > 5
+
+
+@pytest.mark.usefixtures("here")
+def test_pictures_of_the_generators_size_are_its_drawings(tmp_path: Path):
+    place, run = build_people(tmp_path / "people", People(num_identities=1)), load_style(save_style(tmp_path / "run"))
+    restyle(run, place, tmp_path / "set", batch_size=4)
+    old, new = (Table(folder).read(0, ["image"])["image"] for folder in (place, tmp_path / "set"))
+    with torch.no_grad():
+        drawn = run.generator(torch.from_numpy(old).permute(2, 0, 1)[None] / 127.5 - 1)[0].permute(1, 2, 0).numpy()
+    drawn = ((drawn + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    expected = decode_member("image.jpg", encode_jpeg(drawn, quality=95, chroma="420"))
+    assert np.abs(new.astype(int) - expected).mean() < 0.2
 
 
 @pytest.mark.usefixtures("here")

@@ -9,9 +9,9 @@ import torch
 from tiny_looks import SOURCE, Blue, build_looks, tiny_config
 from tiny_people import build_people
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.style.batches import StyleBatch, StyleBatches, draw_order
-from generative.style.config import StyleConfig, StyleDataConfig
+from generative.style.config import StyleConfig
 from generative.style.data import contents_of, open_looks
 from reid.loader import make_loader
 from shards.table import Table
@@ -63,7 +63,7 @@ def test_a_batch_is_the_pictures_and_half_of_them_mirrored(places: tuple[str, st
 
 def test_no_flips_where_none_are_wanted(places: tuple[str, str]):
     one, other = (
-        open_batches(tiny_config(*places, data=StyleDataConfig(num_workers=1, flip=flip))).first()
+        open_batches(tiny_config(*places, data=MirroredDataConfig(num_workers=1, flip=flip))).first()
         for flip in (0.0, 1.0)
     )
     assert one.keys == other.keys
@@ -94,9 +94,11 @@ def test_processes_share_a_batch(places: tuple[str, str]):
         open_batches(uneven, process=0, num_processes=2).first()
 
 
-def test_both_sides_are_drawn_apart(places: tuple[str, str]):
-    batches = open_batches(tiny_config(*places, optimise=AdversarialConfig(epochs=1, batch_size=1)))
-    pairs = [tuple(int(key[-6:]) for key in batch.keys) for _, _, batch in batches.since(0)]
+def test_both_sides_are_drawn_apart(places: tuple[str, str], tmp_path: Path):
+    """Also where both have as many pictures."""
+    target = build_people(tmp_path / "target", replace(SOURCE, seed=1))
+    config = tiny_config(places[0], target, optimise=AdversarialConfig(epochs=1, batch_size=1))
+    pairs = [tuple(int(key[-6:]) for key in batch.keys) for _, _, batch in open_batches(config).since(0)]
     assert len(pairs) == 12 and len({b - a for a, b in pairs}) > 3
 
 
@@ -145,6 +147,6 @@ def test_the_configuration_is_checked():
         StyleConfig(history=7)
     assert StyleConfig(history=0).history == 0
     with pytest.raises(ValueError, match=r"data.flip must lie in 0..1, got 2"):
-        StyleDataConfig(flip=2)
+        MirroredDataConfig(flip=2)
     with pytest.raises(ValueError, match="needs seed >= 0, .* got 0, 0 and 500"):
         StyleConfig(checkpoint_every=0)

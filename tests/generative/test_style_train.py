@@ -273,10 +273,9 @@ def test_pictures_are_drawn_on_the_way(places: tuple[str, str], tmp_path: Path):
         run.players.average.layers[-1].bias.fill_(0.5)
     grid = run.draw()
     assert grid.dtype == torch.uint8 and grid.shape == (4 * HEIGHT, 4 * WIDTH, 3)
-    for row, given in ((0, run.shown.source), (3, run.shown.target)):
+    for row, given in ((0, run.shown.source), (1, (run.shown.source + 0.5).clamp(max=1)), (3, run.shown.target)):
         drawn = torch.stack(grid[row * HEIGHT : (row + 1) * HEIGHT].split(WIDTH, dim=1)).permute(0, 3, 1, 2)
         torch.testing.assert_close(drawn / 127.5 - 1, given, atol=1e-2, rtol=0)
-    assert set(grid[HEIGHT : 2 * HEIGHT].unique().tolist()) == {186}  # tanh(0.5)
     AcceleratorState._reset_state(True)
     train(tiny_config(*places, pictures_every=3), tmp_path / "run")
     events = EventAccumulator(str(next((tmp_path / "run" / "tensorboard").rglob("events*")).parent))
@@ -298,7 +297,9 @@ def test_half_precision_is_for_networks_alone(places: tuple[str, str], tmp_path:
 def test_another_kind_of_run_is_told(places: tuple[str, str], tmp_path: Path):
     train(tiny_config(*places, optimise=AdversarialConfig(epochs=1, batch_size=6)), tmp_path / "style")
     for load, command in ((load_transfer, "pose-transfer"), (open_annotator, None)):
-        words = ".*".join(["source, target is nothing that", *([f"train {command}`"] if command else [])])
+        words = "it is of another kind or version.* has no .*source, target" + (
+            f".*train {command}`" if command else ""
+        )
         with pytest.raises(ValueError, match=words) as caught:
             load(tmp_path / "style")
         assert "\n" not in str(caught.value)

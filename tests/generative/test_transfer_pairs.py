@@ -9,9 +9,9 @@ import torch
 from posed_people import standing
 from tiny_pairs import Posed, build_posed, tiny_config
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.skeleton import draw_skeletons
-from generative.transfer.config import TransferConfig, TransferDataConfig
+from generative.transfer.config import TransferConfig
 from generative.transfer.data import open_people, open_poses
 from generative.transfer.pairs import PairBatches, draw_pairs, make_triplets
 from reid.batch import StoredBatch
@@ -130,7 +130,7 @@ def test_batches_that_do_not_divide_are_refused(tmp_path: Path):
 
 def test_who_is_known_is_taught_and_anybody_lends_a_pose(tmp_path: Path):
     posed = Posed(num_identities=2, images_per_identity=2, extra=(None, "tiny/-1", "tiny/0", None))
-    place, config = build_posed(tmp_path / "a", posed), TransferDataConfig()
+    place, config = build_posed(tmp_path / "a", posed), MirroredDataConfig()
     people = open_people((place,), config, 32)
     assert people.class_names == ("tiny/0000", "tiny/0001") and people.classes.tolist() == [0, 0, 1, 1]
     poses = open_poses((place,), config, 32)
@@ -141,7 +141,7 @@ def test_who_is_known_is_taught_and_anybody_lends_a_pose(tmp_path: Path):
 
 
 def test_sets_that_teach_nothing_are_refused(tmp_path: Path):
-    config = TransferDataConfig()
+    config = MirroredDataConfig()
     with pytest.raises(ValueError, match="name at least one set of known people with keypoints under data"):
         open_people((), config, 32)
     place = build_posed(tmp_path / "a", Posed(unposed=tuple(range(12))))
@@ -172,7 +172,7 @@ def test_a_sample_without_keypoints_is_told(tmp_path: Path):
     ],
 )
 def test_a_sample_that_cannot_be_drawn_is_told_or_skipped(posed: Posed, words: str, tmp_path: Path):
-    config, place = TransferDataConfig(num_workers=0), build_posed(tmp_path / "a", posed)
+    config, place = MirroredDataConfig(num_workers=0), build_posed(tmp_path / "a", posed)
     people = open_people((place,), config, 32)
     with pytest.raises(ShardError, match=words):
         people.read(5)
@@ -192,7 +192,7 @@ def test_numbers_that_mean_nothing_are_refused():
         with pytest.raises(ValueError, match=words):
             AdversarialConfig(**changes)
     with pytest.raises(ValueError, match="data.flip must lie in 0..1, got 2"):
-        TransferDataConfig(flip=2.0)
+        MirroredDataConfig(flip=2.0)
     with pytest.raises(ValueError, match="a triplet needs pictures of two people"):
         replace(tiny_config("set"), guider="triplet", optimise=AdversarialConfig(batch_size=1))
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from tiny_people import People, build_people
 
-from generative.adversarial.config import AdversarialConfig
-from generative.style.config import StyleConfig, StyleDataConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
+from generative.style.config import StyleConfig
 from generative.style.networks import Players, StyleNetworkConfig
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from shards import Sample
@@ -56,7 +56,7 @@ def tiny_config(source: str, target: str, **changes: object) -> StyleConfig:
         "networks": SMALL,
         "source": (source,),
         "target": (target,),
-        "data": StyleDataConfig(num_workers=1),
+        "data": MirroredDataConfig(num_workers=1),
         "optimise": AdversarialConfig(epochs=2, batch_size=4),
         "history": 6,
         "precision": "no",

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from posed_people import standing
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.transfer.config import (
     TransferConfig,
-    TransferDataConfig,
     TransferLossConfig,
 )
-from generative.transfer.networks import NetworkConfig
+from generative.transfer.networks import NetworkConfig, Players
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from reid.config import TrainConfig
 from reid.fit import InputConfig
@@ -128,7 +127,7 @@ def tiny_config(place: str, **changes: object) -> TransferConfig:
     """Two epochs of three steps on the set that `Posed` is by default; changes: whole stages or fields."""
     stages = {
         "networks": SMALL,
-        "data": TransferDataConfig(real=(place,), num_workers=1),
+        "data": MirroredDataConfig(real=(place,), num_workers=1),
         "guider": "none",
         "losses": TransferLossConfig(),
         "optimise": AdversarialConfig(epochs=2, batch_size=4),
@@ -136,3 +135,16 @@ def tiny_config(place: str, **changes: object) -> TransferConfig:
         "pictures_every": 0,
     }
     return TransferConfig(**(stages | changes))
+
+
+def save_transfer(folder: Path, *, seed: int = 0, **changes: object) -> Path:
+    """A run with random weights that are large enough for pictures to differ."""
+    torch.manual_seed(seed)
+    players = Players(SMALL)
+    for parameter in players.average.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    folder.mkdir(parents=True)
+    state = State(config=tiny_config("nowhere", **changes), class_names=(), num_samples=1)
+    save_checkpoint(checkpoint_path(folder, "last"), players, state, {})
+    return folder
