@@ -24,7 +24,7 @@ once() {
 }
 
 # Networks that two cores train in a minute or less: a ResNet-18 on small pictures, for a few epochs.
-small=(--model.backbone.name resnet18 --optimise.decay cosine --optimise.learning-rate 1e-3)
+small=(--model.backbone.name resnet18 --sampler.batch-size 8 --optimise.decay cosine --optimise.learning-rate 7e-4)
 
 # Rendered people: Paired-Image-Texture samples, and a network of cameras.
 run python -m synth pit --out "$out/pit" --num-samples 60 --samples-per-shard 20 --workers 2 --seed 0 "$@"
@@ -34,9 +34,11 @@ run python -m synth scene --out "$out/market" --num-identities 40 --num-cameras 
 run python -m shards verify "$out/market"
 run python -m synth export-person --out "$out/person.glb" --seed 0
 
-# A set in a real layout. No photographs come with the demo, so these are other rendered people before other cameras, written
-# as Market-1501's authors lay theirs out: pictures, identities and cameras, and nothing else that the renderer knows.
-run python -m synth scene --out "$out/street" --num-identities 32 --num-cameras 3 --workers 2 --seed 1
+# A set in a real layout. No photographs come with the demo, so these are other rendered people before other cameras, warm and
+# faded ones, written as Market-1501's authors lay theirs out: pictures, identities and cameras, and nothing else that the
+# renderer knows.
+run python -m synth scene --out "$out/street" --num-identities 32 --num-cameras 3 --workers 2 --seed 1 \
+  --sensor.temperature-ev 0.15 0.3 --sensor.saturation 0.55 0.7
 once "$out/street-folders" python -m shards unpack "$out/street" "$out/street-folders"
 run python -m shards pack market1501 "$out/street-folders" "$out/real" --dataset street --licence CC0-1.0
 
@@ -44,7 +46,7 @@ run python -m shards pack market1501 "$out/street-folders" "$out/real" --dataset
 run python -m generative train texture --data "$out/pit" "$out/market" --out "$out/texture" --resume "${small[@]}" \
   --model.last-upsampling bilinear --input.height 64 --input.width 64 --augment.pad 3 --optimise.epochs 8
 run python -m generative train keypoints --data "$out/pit" "$out/market" --out "$out/keypoints" --resume "${small[@]}" \
-  --input.height 128 --input.width 64 --augment.pad 5 --augment.rotate 15 --sampler.batch-size 16 --optimise.epochs 6
+  --input.height 128 --input.width 64 --augment.pad 5 --augment.rotate 15 --optimise.epochs 6
 for label in texture keypoints; do
   run python -m generative evaluate "$out/$label" --data "$out/street" --report "$out/$label.html" --json |
     tee "$out/$label.json"
@@ -62,7 +64,7 @@ run python -m generative restyle "$out/style" --data "$out/market" --out "$out/m
 run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume --optimise.epochs 12
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
-  --networks.discriminator-width 16 --optimise.epochs 30 --optimise.average 0.99
+  --networks.discriminator-width 16 --optimise.epochs 30 --optimise.average 0.99 --max-bad-samples 20
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 

@@ -1,5 +1,5 @@
-"""Write one HTML page that shows what `scripts/demo.sh` made of rendered people: a set in a real layout with the labels that
-networks wrote into it, another in its look, its people in other poses, and what reID gains from them.
+"""Write one HTML page that shows what `scripts/demo.sh` made of rendered people: a set in a real layout with the labels
+that networks wrote into it, another in its look, its people in other poses, and what reID gains from them.
 
     python scripts/demo_generative.py out/demo --out out/demo/generative.html
 
@@ -19,7 +19,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader
 
 from generative.evaluate import PREDICTORS, Evaluation
 from generative.evaluate_transfer import ANSWERS, HIGHER_IS_BETTER
-from generative.report.annotator import HEIGHT, Compared, score_rows
+from generative.report.annotator import Compared, score_rows
 from generative.skeleton import draw_skeletons
 from reid.dataset import are_known
 from reid.fit import Label
@@ -36,12 +36,12 @@ from shards.writer import atomic_file
 TEMPLATE = Path(__file__).with_suffix(".html.jinja")
 LABELS: tuple[Label, ...] = ("texture", "keypoints")
 """What the networks write, each a run of that name."""
-NUM_ANNOTATED, NUM_RESTYLED, NUM_MOVED = 8, 12, 12
-"""Samples shown with their labels, in both looks, and with the picture and the pose that they were drawn from."""
+NUM_ANNOTATED, NUM_RESTYLED, NUM_WANTED, NUM_MOVED = 8, 12, 12, 12
+"""Samples shown with their labels, in both looks, of the look wanted, and with the picture and pose that they were drawn from."""
 NUM_PEOPLE, NUM_REAL, NUM_GENERATED = 6, 4, 8
 """People shown as they were and as they were drawn, and pictures of each."""
-SMALL = 120
-"""Height of pictures of which many stand in a row, pixels."""
+LARGE, SMALL = 176, 132
+"""Height of a picture, pixels: of two or three in a row, and of more."""
 
 
 class Scores(NamedTuple):
@@ -115,6 +115,10 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
         annotated=show_annotated(sets),
         annotator_scores=[annotator_scores(folder / f"{label}.json", label) for label in LABELS],
         restyled=show_restyled(sets),
+        wanted=[
+            crop(sets.labelled, i, "real")
+            for i in spread(np.flatnonzero(are_known(sets.labelled.identities)), NUM_WANTED)
+        ],
         moved=show_moved(sets),
         transfer_scores=transfer_scores(folder / "transfer.json"),
         people=show_people(sets),
@@ -135,12 +139,12 @@ def show_annotated(sets: Sets) -> list[Compared]:
         sure = {label: ours["meta"].annotators[label]["confidence"] for label in LABELS}
         pixels = {
             "picture": ours["image"],
-            f"texture, {sure['texture']:.2f} sure": ours["texture"],
+            f"texture {sure['texture']:.2f}": ours["texture"],
             "true texture": truth["texture"],
-            f"keypoints, {sure['keypoints']:.2f} sure": draw_skeleton(ours["image"], ours["meta"].keypoints),
+            f"keypoints {sure['keypoints']:.2f}": draw_skeleton(ours["image"], ours["meta"].keypoints),
             "true keypoints": draw_skeleton(truth["image"], truth["meta"].keypoints),
         }
-        shown.append(compared(ours["key"], pixels, HEIGHT))
+        shown.append(compared(ours["key"], pixels, SMALL))
     return shown
 
 
@@ -152,12 +156,12 @@ def same_pictures(some: Table, others: Table) -> list[int]:
 
 
 def show_restyled(sets: Sets) -> list[Compared]:
-    """Samples of the rendered set before and after; both sets have the same samples in the same order."""
+    """People of the rendered set before and after; both sets have the same samples in the same order."""
     shown = []
-    for i in spread(np.arange(len(sets.restyled)), NUM_RESTYLED):
+    for i in spread(np.flatnonzero(are_known(sets.restyled.identities)), NUM_RESTYLED):
         before, after = (table.read(i, ("image",)) for table in (sets.rendered, sets.restyled))
         pixels = {"rendered": before["image"], "restyled": after["image"]}
-        shown.append(compared(after["key"], pixels, HEIGHT))
+        shown.append(compared(after["key"], pixels, LARGE))
     return shown
 
 
@@ -168,7 +172,7 @@ def show_moved(sets: Sets) -> list[Compared]:
         values = sets.generated.read(i, ("image", "meta"))
         source = sets.labelled.read(sources[values["meta"].generated["source_key"]], ("image",))
         pixels = {"person": source["image"], "pose": skeleton(values), "drawn": values["image"]}
-        shown.append(compared(values["key"], pixels, SMALL))
+        shown.append(compared(values["key"], pixels, LARGE))
     return shown
 
 

@@ -403,7 +403,7 @@ def test_report_stands_alone(page: Path):
 
 def test_generative_page_shows_every_step(generative_page: Path, demo: Path):
     pictures = pictures_of(generative_page)
-    shown = 8 * 5 + 12 * 2 + 12 * 3  # annotated, in two looks, person and pose and what was drawn
+    shown = 8 * 5 + 12 * 2 + 12 + 12 * 3  # annotated, in two looks, the look wanted, person and pose and what was drawn
     assert (
         shown + 6 * (2 + 4) < len(pictures) <= shown + 6 * (4 + 8)
     )  # and six people, as they were and as they were drawn
