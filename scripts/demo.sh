@@ -38,39 +38,40 @@ run python -m synth export-person --out "$out/person.glb" --seed 0
 # faded ones, written as Market-1501's authors lay theirs out: pictures, identities and cameras, and nothing else that the
 # renderer knows.
 run python -m synth scene --out "$out/street" --num-identities 32 --num-cameras 3 --workers 2 --seed 1 \
-  --sensor.temperature-ev 0.15 0.3 --sensor.saturation 0.55 0.7
+  --sensor.temperature-ev 0.3 0.4 --sensor.saturation 0.5 0.65
 once "$out/street-folders" python -m shards unpack "$out/street" "$out/street-folders"
 run python -m shards pack market1501 "$out/street-folders" "$out/real" --dataset street --licence CC0-1.0
 
 # What the renderer knows, learned from it, scored on people and cameras never seen, and written into the real layout.
 run python -m generative train texture --data "$out/pit" "$out/market" --out "$out/texture" --resume "${small[@]}" \
-  --model.last-upsampling bilinear --input.height 64 --input.width 64 --augment.pad 3 --optimise.epochs 8
+  --model.last-upsampling bilinear --input.height 64 --input.width 64 --augment.pad 3 --optimise.epochs 6
 run python -m generative train keypoints --data "$out/pit" "$out/market" --out "$out/keypoints" --resume "${small[@]}" \
-  --input.height 128 --input.width 64 --augment.pad 5 --augment.rotate 15 --optimise.epochs 6
+  --input.height 96 --input.width 48 --augment.pad 4 --augment.rotate 15 --optimise.epochs 6
 for label in texture keypoints; do
-  run python -m generative evaluate "$out/$label" --data "$out/street" --report "$out/$label.html" --json |
-    tee "$out/$label.json"
+  run python -m generative evaluate "$out/$label" --data "$out/street" --batch-size 16 --json \
+    --report "$out/$label.html" | tee "$out/$label.json"
 done
 run python -m generative annotate "$out/texture" --data "$out/real" --out "$out/real-texture"
 run python -m generative annotate "$out/keypoints" --data "$out/real-texture" --out "$out/real-labelled"
 
 # The rendered set in the look of the real one.
 run python -m generative train style --data "$out/market" --target "$out/real" --out "$out/style" --resume \
-  --networks.height 128 --networks.width 64 --networks.channels 16 --networks.blocks 3 --networks.residual \
-  --networks.discriminator-channels 16 --networks.embedding-channels 16 --optimise.batch-size 4 --optimise.epochs 1
+  --networks.height 64 --networks.width 32 --networks.channels 16 --networks.blocks 3 --networks.residual \
+  --networks.discriminator-channels 16 --networks.embedding-channels 16 --losses.identity-weight 1 \
+  --optimise.batch-size 4 --optimise.learning-rate 1e-3 --optimise.epochs 2
 run python -m generative restyle "$out/style" --data "$out/market" --out "$out/market-restyled"
 
 # The real people in the poses of rendered ones, drawn under the eyes of a network that tells them apart.
 run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume --optimise.epochs 12
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
-  --networks.discriminator-width 16 --optimise.epochs 30 --optimise.average 0.99 --max-bad-samples 20
+  --networks.discriminator-width 16 --optimise.epochs 26 --optimise.average 0.99 --max-bad-samples 20
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 
 # Real, rendered and generated people together.
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" \
-  --data.generated "$out/generated" --out "$out/run" --resume --optimise.epochs 10
+  --data.generated "$out/generated" --out "$out/run" --resume --optimise.epochs 8
 run python -m reid evaluate "$out/run" --rerank
 run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/run" --json | tee "$out/transfer.json"
 
