@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
-from accelerate.state import AcceleratorState
 from bench_figures import Figure, hardware
+from bench_gan import gan_training
 from bench_methods import render
-from bench_training import take, wait
+from bench_training import wait
 
 from generative.annotate import AnnotateShards
 from generative.annotators.opened import OpenAnnotator, open_annotator
@@ -37,8 +37,6 @@ from generative.pose_bank import PoseBank
 from generative.presets import PRESETS
 from generative.transfer.networks import NetworkConfig, Players
 from generative.transfer.run import load_transfer
-from generative.transfer.setup import Setup, set_up
-from generative.transfer.train import update
 from reid.batch import normalise
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from reid.fit import InputConfig
@@ -54,8 +52,8 @@ PARTS: tuple[Part, ...] = ("annotate", "augment", "gan")
 LABELS = ("texture", "iuv", "parts", "keypoints")
 LEAST_SHARE = 0.8
 """Of the bare network's speed, that shards are to be made at."""
-TARGETS = {"augment": 2000.0, "gan": 800.0}
-"""Images/s on a GPU, 256 x 256."""
+LEAST_RATE = 2000.0
+"""Pictures generated a second on a GPU, 256 x 256."""
 PER_IMAGE = 2
 
 
@@ -113,7 +111,15 @@ class Bench:
                     case "augment":
                         figures += augmenting(self, data, folder / "transfer")
                     case "gan":
-                        figures += gan_training(self, data, folder / "gan")
+                        figures += gan_training(
+                            data,
+                            folder / "gan",
+                            network_config(self),
+                            rounds=self.rounds,
+                            steps=self.steps,
+                            batch_size=self.batch_size,
+                            device=self.device,
+                        )
         self._report(before, figures)
         return 0
 
@@ -228,7 +234,7 @@ def augmenting(bench: Bench, data: Path, folder: Path) -> list[Figure]:
         wait(device)
 
     title = f"augment, {size} x {size}, {precision}"
-    target = TARGETS["augment"] if bench.device == "cuda" else None
+    target = LEAST_RATE if bench.device == "cuda" else None
     return beside(bench, title, lambda: written(maker, folder), forward, target=target)
 
 
@@ -257,57 +263,8 @@ def beside(
     ]
 
 
-def gan_training(bench: Bench, data: Path, folder: Path) -> list[Figure]:
-    """Steps of both players, batches and all, in float32 and in bf16; without a guider."""
-    figures: list[Figure] = []
-    medians: dict[str, float] = {}
-    for precision in ("no", "bf16"):
-        AcceleratorState._reset_state(True)  # it knows one precision at a time
-        run = open_gan(bench, data, folder / precision, precision)
-        device, steps = run.accelerator.device, gan_steps(run)
-        take(steps, 1, device)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        times = [take(steps, bench.steps, device) / bench.steps for _ in range(bench.rounds)]
-        count = bench.batch_size
-        target = TARGETS["gan"] if bench.device == "cuda" and precision == "bf16" else None
-        title = f"GAN step, {run.config.networks.size} x {run.config.networks.size}, batch {count}, {precision}"
-        step = Figure.of(title, "ms", [1e3 * time_s for time_s in times], more_is_better=False)
-        medians[precision] = step.median
-        figures += [step, Figure.of("  of which", "images/s", [count / time_s for time_s in times], target=target)]
-        if device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated() / 2**30
-            figures.append(Figure.of("  memory, at most", "GiB", [peak], more_is_better=False))
-    ratio = medians["bf16"] / medians["no"]
-    return [*figures, Figure.of("GAN step, bf16 over float32", "x", [ratio], more_is_better=False)]
-
-
-def open_gan(bench: Bench, data: Path, folder: Path, precision: Literal["no", "bf16"]) -> Setup:
-    """A run from random weights."""
-    preset = PRESETS["pose-transfer"]()
-    config = replace(
-        preset.with_sets((str(data),)),
-        guider="none",
-        networks=network_config(bench),
-        optimise=replace(preset.optimise, batch_size=bench.batch_size, epochs=10_000),
-        precision=precision,
-        pictures_every=0,
-    )
-    run = set_up(config, folder, resume=False)
-    if run.accelerator.device.type != bench.device:
-        raise ValueError(f"asked for {bench.device}, training takes place on {run.accelerator.device}")
-    return run
-
-
 def network_config(bench: Bench) -> NetworkConfig:
     return NetworkConfig(size=64, width=8, discriminator_width=8) if bench.small else NetworkConfig()
-
-
-def gan_steps(run: Setup) -> Iterator[None]:
-    """Steps as the trainer takes them."""
-    for number, (_, _, batch) in enumerate(run.batches.since(0)):
-        update(run, batch, number)
-        yield
 
 
 def cli() -> int:

@@ -65,7 +65,7 @@ run python -m generative restyle "$out/style" --data "$out/market" --out "$out/m
 run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume --optimise.epochs 12
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
-  --networks.discriminator-width 16 --optimise.epochs 26 --optimise.average 0.99 --max-bad-samples 20
+  --networks.discriminator-width 16 --optimise.epochs 26 --optimise.average 0.99
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 

@@ -333,7 +333,7 @@ def test_demo_goes_the_way_of_a_real_set(demo: Path):
     assert set(generated.identities) == set(real.identities[real.splits == "train"])
     assert set(generated[0].meta.generated) >= {"source_key", "pose_key", "model_hash"}
     restyled, market = tables["market-restyled"], tables["market"]
-    i = int(np.flatnonzero(market.identities == market.identities.max())[0])
+    i = int(np.flatnonzero(market.identities == max(market.identities.tolist()))[0])
     assert restyled.read_members(i, ("iuv.png",)) == market.read_members(i, ("iuv.png",))
     data = json.loads((out / "run" / "config.json").read_text())["data"]
     assert [data[origin] for origin in ("real", "rendered", "generated")] == [

@@ -26,6 +26,8 @@ class GeneratorRun(Generic[Config]):
     hash: str
     """SHA-256 of the checkpoint, hexadecimal."""
     folder: Path
+    provenance: str
+    """What it was taught with, as of `State`."""
 
 
 def load_generator_run(
@@ -51,5 +53,9 @@ def load_generator_run(
     except RuntimeError as error:
         raise ValueError(f"the weights in {path} do not fit the generator of their configuration: {error}") from error
     return GeneratorRun(
-        generator=generator.requires_grad_(False).eval(), config=state.config, hash=file_sha256(path), folder=folder
+        generator=generator.requires_grad_(False).eval(),
+        config=state.config,
+        hash=file_sha256(path),
+        folder=folder,
+        provenance=state.provenance,
     )

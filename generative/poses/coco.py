@@ -109,7 +109,7 @@ def _person(annotation: Any, where: str) -> tuple[tuple[float, float], np.ndarra
             f"{where}: num_keypoints must be {num}, the joints with v > 0, got {annotation['num_keypoints']!r}"
         )
     box = annotation.get("bbox") or (0, 0, 0, 0)
-    if len(box) != 4 or not all(type(value) in (int, float) for value in box):
+    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(type(value) in (int, float) for value in box):
         raise ValueError(f"{where}: bbox must be x, y, width and height, got {box!r}")
     return ((num, box[2] * box[3]), points) if num else None
 

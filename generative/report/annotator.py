@@ -15,8 +15,8 @@ from shards.manifest import package_version
 from shards.sheet import PART_COLOURS, colour_iuv, draw_skeleton
 
 TEMPLATE = "annotator.html.jinja"
-HEIGHT = 176
-"""Of a picture, pixels."""
+WIDTH, MAX_HEIGHT = 420, 280
+"""Of a sample's pictures side by side, pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +69,15 @@ def compare(label: Label, shown: Shown) -> Compared:
     """The pictures of a sample."""
     truth, predicted = (draw_label(label, values, shown.picture) for values in (shown.truth, shown.predicted))
     key = shown.key
+    shares = sum(one.shape[1] / one.shape[0] for one in (shown.picture, truth, predicted))
+    height = min(MAX_HEIGHT, round(WIDTH / shares))
     return Compared(
         key=key,
         pictures=(
-            draw(shown.picture, HEIGHT, alt=f"Sample {key}", label="picture"),
-            draw(truth, HEIGHT, alt=f"True {label} of {key}", label=f"true {label}"),
+            draw(shown.picture, height, alt=f"Sample {key}", label="picture"),
+            draw(truth, height, alt=f"True {label} of {key}", label=f"true {label}"),
             draw(
-                predicted, HEIGHT, alt=f"{label} of {key} by the network", label=f"network: {shown.confidence:.2f} sure"
+                predicted, height, alt=f"{label} of {key} by the network", label=f"network: {shown.confidence:.2f} sure"
             ),
         ),
     )

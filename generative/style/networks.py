@@ -80,9 +80,9 @@ class Generator(nn.Module):
             *_layer(width, 2 * width, 3, stride=2),
             *_layer(2 * width, 4 * width, 3, stride=2),
             *(Block(4 * width) for _ in range(config.blocks)),
-            nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
             *_layer(4 * width, 2 * width, 3),
-            nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
             *_layer(2 * width, width, 3),
             _conv(width, 3, 7),
         )

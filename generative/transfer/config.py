@@ -52,6 +52,10 @@ class TransferConfig(AdversarialRunConfig):
 
     def __post_init__(self) -> None:
         AdversarialRunConfig.__post_init__(self)  # super() does not know a class that was made anew with slots
+        if self.guider == "none" and self.guider_run is not None:
+            raise ValueError(
+                f"without a guider none is asked: give --guider ce or triplet, or leave out {self.guider_run}"
+            )
         if self.guider == "triplet" and self.optimise.batch_size < 2:
             raise ValueError("a triplet needs pictures of two people: give optimise.batch-size >= 2, got 1")
 

@@ -243,7 +243,9 @@ def test_the_filter_keeps_whom_it_recognises(
     in_process(monkeypatch)
     people = ("else/1", "tiny/0005", "tiny/0001", "tiny/0000")
     guider = save_filter(tmp_path / "guider", people)
-    done = augment(run_folder, data, poses, tmp_path / "all", GenerateConfig(precision="no"), filter_run=guider)
+    done = augment(
+        run_folder, data, poses, tmp_path / "all", GenerateConfig(precision="no", min_confidence=0.0), filter_run=guider
+    )
     assert done.num_dropped == 0
     every, chances = Table(tmp_path / "all"), {}
     network = load_guider(guider, "ce", people)
@@ -270,7 +272,7 @@ def test_the_filter_keeps_whom_it_recognises(
         ShardError, match="no generated picture of .* has a confidence of 1 or more: lower --min-confidence"
     ):
         augment(run_folder, data, poses, tmp_path / "none", GenerateConfig(min_confidence=1), filter_run=guider)
-    with pytest.raises(ValueError, match="give --filter-run too"):
+    with pytest.raises(ValueError, match="give --filter-run and --min-confidence both, or none"):
         augment(run_folder, data, poses, tmp_path / "none", config)
     stranger = Path(save_guider(tmp_path / "stranger", people[1:3]))
     with pytest.raises(ValueError, match="1 of the 3 in the data are not among them"):

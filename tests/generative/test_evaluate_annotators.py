@@ -97,7 +97,7 @@ def test_a_perfect_texture(labelled: Path, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("generative.annotators.opened.annotate_textures", draw)
     monkeypatch.setattr(
-        "generative.evaluate.with_mean_texture", lambda annotator, *_: annotator
+        "generative.evaluate.with_mean_texture", lambda annotator, *_, **__: annotator
     )  # who answers in order
     scores = evaluate(knows, str(labelled), read_manifest(labelled), batch_size=5).scores
     for name in ("l1_visible", "l1_hidden", "l1"):

@@ -79,6 +79,10 @@ def test_the_highest_score_wins_and_confidence_decides_who_is_seen(tmp_path: Pat
     ("value", "message"),
     [
         ("[{", "is not JSON"),
+        ("", "is not JSON"),
+        ("[NaN]", "is not JSON"),
+        ("[" * 5000, "is not JSON"),
+        (None, "must hold a list of people, got NoneType"),
         ({"keypoints": []}, "must hold a list of people, got dict"),
         ([person(), [1]], "entry 1: must be an object, got list"),
         (
@@ -90,6 +94,9 @@ def test_the_highest_score_wins_and_confidence_decides_who_is_seen(tmp_path: Pat
         ([{**person(), "keypoints": [[1, 2, 0.5]] * 17}], "flat list of 51 finite numbers.*a list of 17"),
         ([{**person(), "keypoints": ["1"] * 51}], "51 finite numbers"),
         ([{**person(), "keypoints": [True] * 51}], "51 finite numbers"),
+        ([{**person(), "keypoints": {"0": 1.0}}], "entry 0: keypoints must be a flat list.*got dict"),
+        ([{**person(), "score": "high"}], "entry 0: score must be a finite number, got 'high'"),
+        ([{**person(), "category_id": [1]}], r"entry 0: category_id must be 1, a person, got \[1\]"),
         ([{**person(), "score": None}], "entry 0: score must be a finite number, got None"),
         ([person(v=2.0)], "entry 0: every third.*confidence in 0..1, got 2 for joint 0; COCO's"),
         ([person(v=-0.5)], "confidence in 0..1, got -0.5"),
@@ -177,6 +184,7 @@ def test_keypoints_of_another_picture_are_refused(tmp_path: Path):
         (coco([{"id": 1, "file_name": "a"}], [labelled(1, num_keypoints=3)]), r"num_keypoints must be 17.*got 3"),
         (coco([{"id": 1, "file_name": "a"}], [labelled(1, keypoints=[0.5] * 51)]), r"v must be 0, 1 or 2, got 0.5"),
         (coco([{"id": 1, "file_name": "a"}], [labelled(1, bbox=[1])]), r"bbox must be x, y, width and height"),
+        (coco([{"id": 1, "file_name": "a"}], [labelled(1, bbox=5)]), r"bbox must be x, y, width and height"),
     ],
 )
 def test_a_malformed_coco_file_is_named(tmp_path: Path, value: object, message: str):
@@ -272,7 +280,7 @@ def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path,
         write_poses(table, source, tmp_path / "out", settings={})
     write_poses(table, source, tmp_path / "replaced", settings={}, replace=True)
     assert np.allclose(keypoints_of(tmp_path / "replaced")[0][:, :2], standing()[:, :2] + 0.5, atol=0.01)
-    with pytest.raises(ValueError, match="give another folder"):
+    with pytest.raises(ValueError, match="not written anew in its own folder"):
         write_poses(table, source, data, settings={}, replace=True, overwrite=True)
 
 

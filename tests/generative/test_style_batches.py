@@ -10,9 +10,10 @@ from tiny_looks import SOURCE, Blue, build_looks, tiny_config
 from tiny_people import build_people
 
 from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
+from generative.sets import contents_of
 from generative.style.batches import StyleBatch, StyleBatches, draw_order
 from generative.style.config import StyleConfig
-from generative.style.data import contents_of, open_looks
+from generative.style.data import open_looks
 from reid.loader import make_loader
 from shards.table import Table
 
