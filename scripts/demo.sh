@@ -56,7 +56,7 @@ run python -m generative annotate "$out/keypoints" --data "$out/real-texture" --
 
 # The rendered set in the look of the real one.
 run python -m generative train style --data "$out/market" --target "$out/real" --out "$out/style" --resume \
-  --networks.height 64 --networks.width 32 --networks.channels 16 --networks.blocks 3 --networks.residual \
+  --networks.height 64 --networks.width 32 --networks.channels 16 --networks.blocks 3 \
   --networks.discriminator-channels 16 --networks.embedding-channels 16 --losses.identity-weight 1 \
   --optimise.batch-size 4 --optimise.learning-rate 1e-3 --optimise.epochs 2
 run python -m generative restyle "$out/style" --data "$out/market" --out "$out/market-restyled"
