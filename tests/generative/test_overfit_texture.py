@@ -40,7 +40,7 @@ def test_it_learns_32_pairs_by_heart(tmp_path: Path):
         input=InputConfig(height=64, width=32),
         sampler=SamplerConfig(batch_size=8, images_per_identity=None),
         augment=AugmentConfig(pad=0, flip=0.0, erase=0.0),
-        optimise=replace(config.optimise, epochs=180, learning_rate=1.5e-3, decay="cosine"),
+        optimise=replace(config.optimise, epochs=300, learning_rate=1.5e-3, decay="cosine"),
         precision="no",
     )
     train(config, tmp_path / "run")
