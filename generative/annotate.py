@@ -68,7 +68,7 @@ def annotate(
     """
     if batch_size < 1:
         raise ValueError(f"a batch is of at least 1 picture, got {batch_size}")
-    mean = with_mean_texture(annotator, place, source).mean_texture
+    mean = with_mean_texture(annotator, place, source, batch_size=batch_size).mean_texture
     maker = AnnotateShards(
         folder=annotator.folder,
         hash=annotator.hash,

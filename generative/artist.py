@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from generative.device import Autocast, autocast, own_device
+from generative.device import Autocast, autocast, in_memory_of, own_device
 from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
@@ -50,7 +50,6 @@ class Artist:
         self._precision = precision
         if device.type == "cuda":
             torch.cuda.set_device(device)  # page-locked memory is that of the current one
-            torch.backends.cudnn.deterministic = True  # or the last bits may be others each time
         self._guider = None if filter is None else load_guider(filter.folder, "ce", filter.people).to(device)
         self._classes = {} if filter is None else {name: i for i, name in enumerate(filter.people)}
 
@@ -64,11 +63,11 @@ class Artist:
         """Tell the device to draw people in poses, without waiting for it.
 
         appearance (R, S, S, 3) uint8, RGB; skeletons (R * N, 3, S, S) as `skeletons` gives them, a person's N together.
-        Returns (R * N, 3, S, S) float32 in -1..1.
+        Returns (R * N, 3, S, S) float32 in -1..1. Raises ValueError where the device has not enough memory.
         """
         people = self.to_device(appearance).permute(0, 3, 1, 2).float() / 127.5 - 1
         people = people.repeat_interleave(len(skeletons) // len(people), 0)
-        with autocast(self.device, self._precision):
+        with in_memory_of(len(skeletons)), autocast(self.device, self._precision):
             return self._generator(people, skeletons).float()
 
     @torch.inference_mode()

@@ -7,19 +7,20 @@ poses for every picture of the target set).
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from generative.artist import Filter
-from generative.device import autocast_of
-from generative.drawable import MIN_SIDE
+from generative.device import autocast_of, own_device
+from generative.drawable import MIN_JOINTS, MIN_SIDE
 from generative.generate import GenerateShard
 from generative.pose_bank import PoseBank
+from generative.rewrite import check_other_folder
 from generative.sets import contents_hash, shard_rows
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
 from reid.checkpoint import which_checkpoint
+from reid.config import Precision
 from reid.dataset import are_known, samples_to_train_on
 from shards.build import build_set, file_sha256
 from shards.codec import MIN_QUALITY
@@ -35,7 +36,7 @@ class GenerateConfig:
     """Poses for each picture (Liu et al. 2018, fig. 5)."""
     seed: int = 0
     """Of the poses that are drawn."""
-    min_joints: int = 8
+    min_joints: int = MIN_JOINTS
     """Of the 17 joints, those that a pose must know to be drawn."""
     height: int | None = None
     """Of the generated pictures, pixels; None: as the picture of the person has it."""
@@ -43,11 +44,11 @@ class GenerateConfig:
     """As `height`; both are given, or none."""
     batch_size: int = 32
     """Pictures that the generator draws at a time."""
-    precision: Literal["auto", "no", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Mixed precision of the generator; auto: bf16 where the device computes in it."""
     quality: int = 95
     """Of JPEG."""
-    min_confidence: float = 0.0
+    min_confidence: float | None = None
     """With a run that filters: the probability that it must give the person, for a generated picture to be kept."""
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ class GenerateConfig:
             )
         if not MIN_QUALITY <= self.quality <= 100:
             raise ValueError(f"quality must lie in {MIN_QUALITY}..100, got {self.quality}")
-        if not 0 <= self.min_confidence <= 1:
+        if not 0 <= (self.min_confidence or 0) <= 1:
             raise ValueError(f"min_confidence must lie in 0..1, got {self.min_confidence}")
 
 
@@ -98,9 +99,12 @@ def augment(
     """Write the set of generated pictures; running again goes on where an earlier run stopped.
 
     run: a run of `generative train pose-transfer`; data: known people; poses: a set with keypoints; filter_run: a run of `reid
-    train` that knows these people. Raises as `build_set`, `load_transfer` and `load_guider` do; ValueError where nobody is known;
+    train` that knows these people. Raises as `build_set`, `load_transfer` and `load_guider` do; ValueError where nobody is known, and where
+    a set would be written over;
     ShardError, naming the sample, for a picture that is too small.
     """
+    for table in (data, poses):
+        check_other_folder(str(table.folder), out)
     plan, num_skipped = _plan(run, data, poses, config, filter_run)
     wanted = Manifest(
         name=f"{data.manifest.name}_generated",
@@ -113,6 +117,7 @@ def augment(
             "filter": None if plan.filter is None else plan.filter.hash,
             **{name: getattr(config, name) for name in config.__dataclass_fields__},
             "precision": plan.precision,
+            "device": own_device().type,
         },
         licences=tuple(dict.fromkeys((*data.manifest.licences, *poses.manifest.licences))),
     )
@@ -132,8 +137,10 @@ def _plan(
     """What is to be made, and how many samples are passed over. Opens every network, so that what is wrong with one is told before
     any worker starts."""
     rows, num_skipped = known_people(data)
-    if filter_run is None and config.min_confidence:
-        raise ValueError("min_confidence is that of a run that filters: give --filter-run too")
+    if (filter_run is None) != (config.min_confidence is None):
+        raise ValueError(
+            "a filter is a run and the confidence that it must have: give --filter-run and --min-confidence both, or none"
+        )
     return GenerateShard(
         run=run,
         run_hash=load_transfer(run).hash,

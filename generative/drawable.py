@@ -6,6 +6,8 @@ from shards.errors import ShardError
 
 MIN_SIDE = 32
 """Pixels of a picture's shorter side."""
+MIN_JOINTS = 8
+"""Of the 17, those that must be known for a skeleton to be a pose."""
 
 
 def check_size(image: np.ndarray, *, key: str, shard: str | None = None) -> None:

@@ -78,7 +78,7 @@ def evaluate(
     distractors are passed over: they have no labels. Raises ShardError for another sample without the label, and for textures
     in another uv layout than the network draws; ValueError where nobody is left.
     """
-    annotator = with_mean_texture(annotator, place, source)
+    annotator = with_mean_texture(annotator, place, source, batch_size=batch_size)
     device, label, num_samples, done = annotator.device, annotator.label, 0, 0
     sums: dict[str, Sums] = {name: {} for name in PREDICTORS}
     floor: Sums = {}
@@ -119,8 +119,7 @@ def _measure(annotator: OpenAnnotator, values: Tensor, batch: list[_Labelled], *
     truth = _stack(batch, "truth", device)
     match annotator.label:
         case "texture":
-            known = all(one.visible is not None for one in batch)
-            return texture_sums(values, truth, _used(annotator), _stack(batch, "visible", device) if known else None)
+            return _measure_textures(annotator, values, truth, batch)
         case "iuv":
             return iuv_sums(values, truth)
         case "parts":
@@ -128,6 +127,17 @@ def _measure(annotator: OpenAnnotator, values: Tensor, batch: list[_Labelled], *
     sizes = torch.tensor([(width, height, 1) for height, width in (one.size for one in batch)], device=device)[:, None]
     shares = values if is_share else _in_shares(annotator, values)
     return keypoint_sums(shares * sizes, _in_shares(annotator, truth) * sizes)
+
+
+def _measure_textures(annotator: OpenAnnotator, values: Tensor, truth: Tensor, batch: list[_Labelled]) -> Sums:
+    """Visible and hidden texels are those of the samples that tell them."""
+    used = _used(annotator)
+    rows = [i for i, one in enumerate(batch) if one.visible is not None]
+    if not rows:
+        return texture_sums(values, truth, used, None)
+    seen = torch.from_numpy(np.stack([batch[i].visible for i in rows])).to(values.device)
+    told = texture_sums(values[rows], truth[rows], used, seen)
+    return told if len(rows) == len(batch) else told | texture_sums(values, truth, used, None)
 
 
 def _in_shares(annotator: OpenAnnotator, values: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ from shards.stream import read_shard
 NUM_SAMPLES, NUM_SHARDS = 128, 8
 """Samples whose textures are averaged, and shards that they are taken from, spread evenly."""
 BATCH_SIZE = 16
+"""Pictures at once, at most."""
 
 
-def with_mean_texture(annotator: OpenAnnotator, place: str, source: Manifest) -> OpenAnnotator:
+def with_mean_texture(
+    annotator: OpenAnnotator, place: str, source: Manifest, *, batch_size: int = BATCH_SIZE
+) -> OpenAnnotator:
     """The annotator with the mean of what it draws all over the set at `place`, whose manifest is `source`; as it is where it
     draws no textures. Raises ShardError for a picture that is damaged or too small."""
     if annotator.label != "texture":
@@ -30,7 +33,7 @@ def with_mean_texture(annotator: OpenAnnotator, place: str, source: Manifest) ->
 
     samples = in_order(decode, _spread(place, source), threads=THREADS, ahead=2 * BATCH_SIZE)
     total, count = torch.zeros(TEXTURE_SIZE, TEXTURE_SIZE, 3, device=annotator.device), 0
-    for batch in batches_of(samples, BATCH_SIZE):
+    for batch in batches_of(samples, min(batch_size, BATCH_SIZE)):
         drawn = annotator.annotate(torch.from_numpy(np.stack([one.picture for one in batch])))
         total += drawn.values.sum(0)
         count += len(batch)

@@ -106,8 +106,9 @@ def style() -> StyleConfig:
 
     Published, there or as CycleGAN (Zhu et al. 2017) has it: these; Adam's beta 0.5; generators with 9 residual blocks, patches of
     70 x 70, least squares, a history of 50 pictures, flips; the embedding network's layers. Ours: pictures are 256 x 128, the shape
-    of reID crops, in batches of 8, not single ones; maps are normalised in groups, and grow without transposed convolutions; the
-    rate falls linearly in the second half; the generator's weights are averaged (0.999). Spectral norm is ours too, and off.
+    of reID crops, in batches of 8, not single ones; generators draw what changes in a picture, not the picture; maps are normalised
+    in groups, and grow without transposed convolutions; the rate falls linearly in the second half; the generator's weights are
+    averaged (0.999). Spectral norm is ours too, and off.
     """
     return StyleConfig()
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.device import Autocast, autocast, autocast_of, own_device
+from generative.device import Autocast, autocast, autocast_of, in_memory_of, own_device
 from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
 from generative.style.run import StyleRun, load_style
@@ -119,14 +119,9 @@ class Stylist:
 
         Raises ValueError where the device has not enough memory.
         """
-        try:
+        with in_memory_of(len(pictures)), autocast(self.device, self._precision):
             images = pictures.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            with autocast(self.device, self._precision):
-                drawn = self._generator(images)
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"out of memory with {len(pictures)} pictures at once: give a smaller --batch-size, or fewer --workers"
-            ) from error
+            drawn = self._generator(images)
         return ((drawn + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -137,8 +132,6 @@ def _stylist(folder: Path, hash: str, precision: Autocast) -> Stylist:
     if run.hash != hash:
         raise ValueError(f"the checkpoint in {folder} changed meanwhile: end its training first, then give --overwrite")
     device = own_device()
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True  # or the last bits may be others each time
     return Stylist(run, precision, device)
 
 
@@ -151,9 +144,21 @@ def _forward(stylist: Stylist, batch: list[DecodedSample]) -> list[tuple[Decoded
 def _encode(hash: str, quality: int, drawn: tuple[DecodedSample, np.ndarray]) -> EncodedSample:
     sample, picture = drawn
     meta = restyled_meta(sample.key, sample.meta, hash)
-    image = encode_jpeg(resize(picture, sample.size), quality=quality, chroma="420")
+    image = encode_jpeg(changed(sample.image, sample.picture, picture), quality=quality, chroma="420")
     members = {**sample.members, "image.jpg": image, "meta.json": encode_meta(meta)}
     return EncodedSample(key=sample.key, members=members, meta=meta)
+
+
+def changed(image: np.ndarray, given: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """A picture with what a network has changed in it: image (h, w, 3) as it is stored, given and drawn (H, W, 3) what the network
+    was given of it and what it made of that, all uint8, RGB -> (h, w, 3) uint8.
+
+    Where the network sees less of a picture than is stored, the rest stays: its drawing alone would be a blurred one.
+    """
+    if image.shape == drawn.shape:
+        return drawn
+    change = resize(drawn.astype(np.float32) - given, image.shape[:2])
+    return (image + change).round().clip(0, 255).astype(np.uint8)
 
 
 def restyled_meta(key: str, meta: Meta, hash: str) -> Meta:

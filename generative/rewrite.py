@@ -34,10 +34,15 @@ class DecodedSample:
     members: dict[str, bytes]
     """All of them, as they lie in the shard."""
     meta: Meta
-    size: tuple[int, int]
-    """Height and width of the picture."""
+    image: np.ndarray
+    """(h, w, 3) uint8, RGB, as it is stored."""
     picture: np.ndarray
-    """(H, W, 3) uint8, RGB, as the network is given it."""
+    """(H, W, 3) uint8, the same as the network is given it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as it is stored."""
+        return self.image.shape[:2]
 
 
 def decode_picture(raw: tuple[str, dict[str, bytes]], size: tuple[int, int], *, shard: str) -> DecodedSample:
@@ -47,9 +52,7 @@ def decode_picture(raw: tuple[str, dict[str, bytes]], size: tuple[int, int], *, 
     values = decode_fields(key, members, ["image", "meta"], shard=shard)
     image = values["image"]
     check_size(image, key=key, shard=shard)
-    return DecodedSample(
-        key=key, members=members, meta=values["meta"], size=image.shape[:2], picture=resize(image, size)
-    )
+    return DecodedSample(key=key, members=members, meta=values["meta"], image=image, picture=resize(image, size))
 
 
 def rewrite_shard(

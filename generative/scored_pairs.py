@@ -1,20 +1,21 @@
 """Pairs to score a run of pose transfer on: a picture of somebody, and another of the same person, whose pose is to be drawn."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from generative.drawable import check_size
+from generative.drawable import MIN_JOINTS, check_size
 from generative.poses import ADDED_BY
 from generative.transfer.pairs import draw_pairs
+from reid.config import Precision
 from reid.dataset import are_known
 from reid.fit import resize, resize_labels
 from shards.errors import ShardError
 from shards.semantics import person_mask
 from shards.table import Table
 
-_STAGE = 8
+_STAGE = 10
 """Sets these draws apart from those of other stages with the same seed."""
 
 
@@ -27,11 +28,11 @@ class ScoreConfig:
     thousands."""
     seed: int = 0
     """Of the pairs that are drawn."""
-    min_joints: int = 8
+    min_joints: int = MIN_JOINTS
     """Of the 17 joints, those that a target must know, as of `augment`; other pictures are no targets."""
     batch_size: int = 32
     """Pictures drawn at a time."""
-    precision: Literal["auto", "no", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Mixed precision of the generator, as of `augment`."""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,9 @@
-"""What passes that make one shard of each shard of a set need to know of it."""
+"""What tells sets apart, and where their shards begin."""
 
 import hashlib
+from collections.abc import Sequence
 
+from reid.dataset import Samples
 from shards.manifest import Manifest
 
 
@@ -14,3 +16,9 @@ def shard_rows(manifest: Manifest, index: int) -> range:
 def contents_hash(manifest: Manifest) -> str:
     """SHA-256 of the shards of a complete set, hexadecimal: the same wherever it lies and however it was made."""
     return hashlib.sha256("\n".join(entry.sha256 for entry in manifest.shards).encode()).hexdigest()
+
+
+def contents_of(sets: Sequence[Samples]) -> str:
+    """SHA-256 of what the sets that a run learns from hold, hexadecimal."""
+    hashes = [",".join(contents_hash(table.manifest) for table in one.tables) for one in sets]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

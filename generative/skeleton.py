@@ -65,7 +65,8 @@ def draw_skeletons(keypoints: Tensor, picture: tuple[int, int], size: int = 256)
 
 def _with_neck(points: Tensor, is_there: Tensor) -> tuple[Tensor, Tensor]:
     """points (B, 17, 2) and is_there (B, 17) with the neck as the eighteenth."""
-    neck = points[:, [_LEFT_SHOULDER, _RIGHT_SHOULDER]].mean(1, keepdim=True)
+    # Not by a list of both, of which a GPU would be sent a copy, and waited for.
+    neck = (points[:, _LEFT_SHOULDER] + points[:, _RIGHT_SHOULDER])[:, None] / 2
     has_neck = is_there[:, _LEFT_SHOULDER, None] & is_there[:, _RIGHT_SHOULDER, None]
     return torch.cat([points, neck], 1), torch.cat([is_there, has_neck], 1)
 

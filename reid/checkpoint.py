@@ -17,7 +17,14 @@ from shards.manifest import package_version
 from shards.writer import atomic_file
 
 Which = Literal["best", "last"]
-NO_MATTER = ("checkpoint_every:", "compile:", "data.memory_gib:", "data.max_bad_samples:", "evaluate.batch_size:")
+NO_MATTER = (
+    "checkpoint_every:",
+    "pictures_every:",
+    "compile:",
+    "data.memory_gib:",
+    "data.max_bad_samples:",
+    "evaluate.batch_size:",
+)
 """Fields that may be given anew to a run that goes on: its outcome does not depend on them, but for rounding."""
 _FORMAT = 1
 _MODEL, _OPTIMISER = "model.", "optimiser."
@@ -33,7 +40,7 @@ class State:
     num_samples: int
     """Training samples of known people; with `class_names` and `num_pairs`, what tells that the data are still the same."""
     num_pairs: int = 0
-    """Rendered pairs in the sets of the run."""
+    """Samples that are learned from besides: rendered pairs, or pictures that poses are taken from."""
     num_processes: int = 1
     """That pairs are divided among."""
     epoch: int = 0
@@ -48,7 +55,8 @@ class State:
     uv_layout: str | None = None
     """Of the textures that were learned."""
     provenance: str = ""
-    """What the weights were at the start."""
+    """What else the run came from, that is not in its configuration: hashes of the weights it started with, of the network that
+    guides it, of its sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,7 +58,7 @@ def told_plainly() -> Iterator[None]:
         words = str(error).partition("\n")[0]
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in words:
             raise ValueError(
-                f"out of memory: {words.rstrip('.')}. A smaller sampler.batch-size, evaluate.batch-size or data.memory-gib takes less"
+                f"out of memory: {words.rstrip('.')}. Smaller batches (--batch-size, --optimise.batch-size, --sampler.batch-size, --evaluate.batch-size) or less --data.memory-gib take less"
             ) from error
         if "DataLoader worker" in words:
             raise ValueError(

@@ -108,8 +108,7 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any], *, where: str, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
     """The inverse of `to_dict`, of a configuration of the given kind.
 
-    Raises ValueError naming `where` for a network that runs of this kind have not, and for fields that this version does not
-    know.
+    Raises ValueError naming `where` for a network and for fields that runs of this kind have not.
     """
     refused = f"{where} holds a configuration that this version of lookalike does not read"
     known, name = [one.__name__ for one in get_args(_models(kind))], values.get("model", {}).get("type")
@@ -117,7 +116,7 @@ def from_dict(values: Mapping[str, Any], *, where: str, kind: type[TrainConfig] 
         wanted = f"one of {', '.join(known)}" if known else f"what {kind.__name__} describes"
         raise ValueError(f"{refused} here: its network is a {name}, not {wanted}")
     if strangers := sorted(values.keys() - {one.name for one in fields(kind)}):
-        raise ValueError(f"{refused} here: {', '.join(strangers)} is nothing that {kind.__name__} describes")
+        raise ValueError(f"{refused}: it is of another kind or version, {kind.__name__} has no {', '.join(strangers)}")
     try:
         return _converter(kind).structure(values, kind)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, KeyError, TypeError) as error:

@@ -157,7 +157,8 @@ def start_accelerator(precision: Precision = "auto", out: Path | None = None) ->
     logs = ProjectConfiguration(project_dir=out, logging_dir=None if out is None else str(out / "tensorboard"))
     accelerator = Accelerator(mixed_precision=chosen, log_with=trackers, project_config=logs)
     if not accelerator.is_main_process:
-        logging.getLogger("reid").setLevel(logging.ERROR)  # what is told, is told once
+        for package in ("reid", "generative"):
+            logging.getLogger(package).setLevel(logging.ERROR)  # what is told, is told once
     return accelerator
 
 

@@ -22,7 +22,8 @@ def do(package: str, *arguments: Any, jobs: int = 1) -> str:
         command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise ValueError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1]}")
+        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise ValueError(f"{' '.join(command[1:])} failed: {last}")
     return done.stdout
 
 

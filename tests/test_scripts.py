@@ -88,7 +88,7 @@ def run(script: Path, *arguments: str, python: str = PYTHON, **extra: str) -> su
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which `scripts/demo.sh` has run for real, but for the installation. Not to be changed."""
-    root = checkout(tmp_path_factory.mktemp("demo") / "checkout", "shards", "synth", "reid")
+    root = checkout(tmp_path_factory.mktemp("demo") / "checkout", "shards", "synth", "reid", "generative")
     result = run(root / "scripts" / "demo.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     return root
@@ -100,13 +100,27 @@ def page(demo: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def report():
-    """`scripts/demo_report.py` as a module."""
-    spec = importlib.util.spec_from_file_location("demo_report", ROOT / "scripts" / "demo_report.py")
+def generative_page(demo: Path) -> Path:
+    return demo / "out" / "demo" / "generative.html"
+
+
+def as_module(name: str):
+    """`scripts/NAME.py` as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def report():
+    return as_module("demo_report")
+
+
+@pytest.fixture(scope="session")
+def generative_report():
+    return as_module("demo_generative")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -282,10 +296,15 @@ COMPARED = {
 }  # fmt: skip
 
 
+RUNS = ("texture", "keypoints", "style", "guider", "transfer", "run")
+SETS = ("pit", "market", "street", "real", "real-texture", "real-labelled", "market-restyled", "generated")
+
+
 def test_demo_makes_what_it_names(demo: Path):
     out = demo / "out" / "demo"
     assert {path.name for path in out.iterdir()} == {
-        "pit", "market", "run", "sheet.png", "person.glb", "report.html", "reid.html", "commands.txt"
+        *RUNS, *SETS, "street-folders", "sheet.png", "person.glb", "texture.html", "texture.json", "keypoints.html", "keypoints.json",
+        "transfer.json", "report.html", "generative.html", "reid.html", "commands.txt",
     }  # fmt: skip
     commands = (out / "commands.txt").read_text().splitlines()
     assert [" ".join(line.split()[:4]) for line in commands[:2]] == ["python -m synth pit", "python -m shards verify"]
@@ -293,23 +312,63 @@ def test_demo_makes_what_it_names(demo: Path):
     assert (out / "person.glb").read_bytes()[:4] == b"glTF"
     steps, scores = read_metrics(out / "run")
     assert steps[-1]["identity"] < 0.8 * steps[0]["identity"]
-    (last,) = scores[-1]["scores"].values()
-    assert last["num_queries"] == (Table(out / "market").splits == "query").sum()
-    assert f"{last['mean_ap']:.1%}" in (out / "reid.html").read_text()
+    assert set(scores[-1]["scores"]) == {"out/demo/real-labelled", "out/demo/market"}
+    for place, last in scores[-1]["scores"].items():
+        assert last["num_queries"] == (Table(demo / place).splits == "query").sum()
+        assert f"{last['mean_ap']:.1%}" in (out / "reid.html").read_text()
+
+
+def test_demo_goes_the_way_of_a_real_set(demo: Path):
+    """Each set is made of the one before it, and nothing of what the renderer knows reaches the real layout."""
+    out = demo / "out" / "demo"
+    tables = {name: Table(out / name) for name in SETS}
+    real, labelled, generated = (tables[name] for name in ("real", "real-labelled", "generated"))
+    assert set(real.manifest.totals()["members"]) == {"image.jpg", "meta.json"}
+    assert all(real.read(i, ("meta",))["meta"].keypoints is None for i in range(len(real)))
+    assert labelled.keys.tolist() == real.keys.tolist()
+    meta = labelled[0].meta
+    assert set(meta.annotators) == {"texture", "keypoints"} and meta.origin == "real"
+    to_train_on = (real.splits == "train").sum()
+    assert len(generated) == 2 * to_train_on and set(generated.origins) == {"generated"}
+    assert set(generated.identities) == set(real.identities[real.splits == "train"])
+    assert set(generated[0].meta.generated) >= {"source_key", "pose_key", "model_hash"}
+    restyled, market = tables["market-restyled"], tables["market"]
+    i = int(np.flatnonzero(market.identities == max(market.identities.tolist()))[0])
+    assert restyled.read_members(i, ("iuv.png",)) == market.read_members(i, ("iuv.png",))
+    data = json.loads((out / "run" / "config.json").read_text())["data"]
+    assert [data[origin] for origin in ("real", "rendered", "generated")] == [
+        ["out/demo/real-labelled"], ["out/demo/market"], ["out/demo/generated"]
+    ]  # fmt: skip
+
+
+def test_what_the_demo_trains_has_learned_something(demo: Path):
+    out = demo / "out" / "demo"
+    texture, keypoints = (
+        json.loads((out / f"{label}.json").read_text())["out/demo/street"]["scores"]
+        for label in ("texture", "keypoints")
+    )
+    assert texture["trained"]["l1"] < min(texture[floor]["l1"] for floor in ("untrained", "mean"))
+    assert keypoints["trained"]["pck"] > max(keypoints[floor]["pck"] for floor in ("untrained", "mean"))
+    transfer = json.loads((out / "transfer.json").read_text())["scores"]
+    assert transfer["generated"]["l1"] < transfer["copy"]["l1"]
 
 
 def test_demo_again_goes_on_where_it_stopped(demo: Path, tmp_path: Path):
     root = Path(shutil.copytree(demo, tmp_path / "checkout", copy_function=shutil.copy2))
-    shards = sorted((root / "out" / "demo" / "pit").glob("*.tar"))
+    out = root / "out" / "demo"
+    shards = sorted((out / "pit").glob("*.tar"))
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shards]
-    trained = (root / "out" / "demo" / "run" / "last.safetensors").stat().st_mtime_ns
+    kept = [*(out / name / "last.safetensors" for name in RUNS), *(out / name / "manifest.json" for name in SETS[1:])]
+    times = [path.stat().st_mtime_ns for path in kept]
+    commands = (out / "commands.txt").read_text()
     shards[1].unlink()
     result = run(root / "scripts" / "demo.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     after = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shards]
     assert [data for data, _ in after] == [data for data, _ in before]
     assert [old == new for (_, old), (_, new) in zip(before, after, strict=True)] == [True, False, True]
-    assert (root / "out" / "demo" / "run" / "last.safetensors").stat().st_mtime_ns == trained
+    assert [path.stat().st_mtime_ns for path in kept] == times
+    assert (out / "commands.txt").read_text() == commands
 
 
 class Page(HTMLParser):
@@ -324,16 +383,62 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_report_stands_alone(page: Path):
+def pictures_of(page: Path) -> list[dict[str, str]]:
+    """The attributes of a page's pictures; the page must stand alone."""
     tags = Page(page).tags
     addresses = [values[name] for _, values in tags for name in ("src", "href", "srcset") if name in values]
     assert [address[:40] for address in addresses if not address.startswith("data:")] == []
     assert {tag for tag, _ in tags} & {"script", "iframe", "object", "embed", "video"} == set()
     assert re.findall(r"url\(|@import", page.read_text()) == []
     pictures = [values for tag, values in tags if tag == "img"]
+    assert all(len(values["alt"]) > 10 for values in pictures)
+    return pictures
+
+
+def test_report_stands_alone(page: Path):
+    pictures = pictures_of(page)
     shown = 6 * 6 + 1 + 10 + 60  # six people with six pictures, one outfit on ten, all samples
     assert shown + 6 + 6 * 4 < len(pictures) <= shown + 6 + 6 * 10  # frames, and six people before several cameras
-    assert all(len(values["alt"]) > 10 for values in pictures)
+
+
+def test_generative_page_shows_every_step(generative_page: Path, demo: Path):
+    pictures = pictures_of(generative_page)
+    shown = 8 * 5 + 12 * 2 + 12 + 12 * 3  # annotated, in two looks, the look wanted, person and pose and what was drawn
+    assert (
+        shown + 6 * (2 + 4) < len(pictures) <= shown + 6 * (4 + 8)
+    )  # and six people, as they were and as they were drawn
+    text, out = html.unescape(generative_page.read_text()), demo / "out" / "demo"
+    for label in ("texture", "keypoints"):
+        for scores in json.loads((out / f"{label}.json").read_text())["out/demo/street"]["scores"].values():
+            assert all(f"{score:.4f}" in text for score in scores.values() if score is not None)
+    transfer = json.loads((out / "transfer.json").read_text())["scores"]["generated"]
+    assert all(f"{score:.4f}" in text for score in transfer.values() if score is not None)
+    for name in ("guider", "run"):
+        scores = read_metrics(out / name)[1][-1]["scores"]["out/demo/real-labelled"]
+        assert f"{scores['mean_ap']:.1%}" in text and f"{scores['cmc'][0]:.1%}" in text
+    *before, last = (out / "commands.txt").read_text().splitlines()
+    assert last.startswith("python scripts/demo_report.py") and all(command in text for command in before)
+
+
+def test_the_truth_beside_a_label_is_that_of_the_same_person(demo: Path, generative_report):
+    out = demo / "out" / "demo"
+    street, labelled = Table(out / "street"), Table(out / "real-labelled")
+    numbers = json.loads((out / "street-folders" / "numbers.json").read_text())["identities"]
+    truths = generative_report.same_pictures(labelled, street)
+    assert sorted(truths) == list(range(len(street)))
+    for i, truth in enumerate(truths):
+        if street.identities[truth] in numbers:
+            assert labelled.identities[i] == f"street/{numbers[street.identities[truth]]:04d}"
+
+
+def test_a_pose_has_the_shape_of_its_picture(demo: Path, generative_report):
+    """A joint stands where it stands in the picture."""
+    values = Table(demo / "out" / "demo" / "generated").read(0, ("image", "meta"))
+    drawn = generative_report.skeleton(values)
+    assert drawn.shape == values["image"].shape
+    seen = [(x, y) for x, y, v in values["meta"].keypoints[5:] if v > 0]
+    rows, columns = np.nonzero(drawn.any(2))
+    assert all(np.hypot(columns + 0.5 - x, rows + 0.5 - y).min() < 4 for x, y in seen)
 
 
 def test_report_shows_the_set(page: Path, demo: Path):
@@ -398,9 +503,10 @@ def check_shown(found: dict, *, dark: bool) -> None:
         assert (high + 0.05) / (low + 0.05) >= 4.5, text
 
 
+@pytest.mark.parametrize("name", ["report", "generative"])
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 500)])
-def test_report_in_a_browser(page: Path, tmp_path: Path, dark: bool, width: int):
-    found, console = browse(page, tmp_path, dark=dark, width=width)
+def test_report_in_a_browser(demo: Path, tmp_path: Path, name: str, dark: bool, width: int):
+    found, console = browse(demo / "out" / "demo" / f"{name}.html", tmp_path, dark=dark, width=width)
     assert console == []
     assert len(found["pictures"]) > 100
     check_shown(found, dark=dark)

@@ -3,7 +3,28 @@
 import math
 from dataclasses import dataclass, field
 
+from tyro.conf import Suppress
+
 from reid.config import Precision
+from reid.dataset import DataConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MirroredDataConfig(DataConfig):
+    """How sets are read, of which none is told apart from the others by how far it is trusted."""
+
+    real: Suppress[tuple[str, ...]] = ()
+    rendered: Suppress[tuple[str, ...]] = ()
+    generated: Suppress[tuple[str, ...]] = ()
+    pairs: Suppress[tuple[str, ...]] = ()
+    pairs_ratio: Suppress[tuple[int, int]] = (1, 1)
+    flip: float = 0.5
+    """Probability that a picture is mirrored, with all that belongs to it."""
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)  # super() does not know a class that was made anew with slots
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"data.flip must lie in 0..1, got {self.flip}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

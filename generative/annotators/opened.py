@@ -9,7 +9,7 @@ from torch import Tensor
 from generative.annotators.annotator import Annotation, Annotator
 from generative.annotators.texture import annotate_textures
 from generative.config import AnnotatorTrainConfig
-from generative.device import Autocast, autocast, autocast_of
+from generative.device import Autocast, autocast, autocast_of, in_memory_of
 from reid.batch import normalise
 from reid.checkpoint import load_run, which_checkpoint
 from reid.config import Precision
@@ -56,16 +56,11 @@ class OpenAnnotator:
 
         Raises ValueError where the device has not enough memory.
         """
-        try:
+        with in_memory_of(len(pictures)), autocast(self.device, self.precision):
             images = normalise(pictures.to(self.device))
-            with autocast(self.device, self.precision):
-                if self.uv_layout is not None:
-                    return annotate_textures(self.network, images, self.uv_layout, self.mean_texture)
-                return self.network.annotate(images)
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"out of memory with {len(pictures)} pictures at once: give a smaller --batch-size, or fewer --workers"
-            ) from error
+            if self.uv_layout is not None:
+                return annotate_textures(self.network, images, self.uv_layout, self.mean_texture)
+            return self.network.annotate(images)
 
 
 def open_annotator(

@@ -1,15 +1,14 @@
 """`python -m generative annotate RUN --data SET --out SET2`."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
 from generative.annotate import annotate, confidences, open_source
 from generative.annotators.opened import open_annotator
+from generative.device import default_workers
 from reid.config import Precision
 from shards.console import progress_bar, write_json, write_text
 
@@ -44,7 +43,6 @@ class Annotate:
         """Returns the exit code."""
         annotator = open_annotator(self.folder, precision=self.precision)
         source = open_source(self.data, annotator.label, self.out, replace=self.replace)
-        num_workers = torch.cuda.device_count() or os.cpu_count() or 1
         with progress_bar("annotate", source.num_samples) as progress:
             annotate(
                 annotator,
@@ -52,7 +50,7 @@ class Annotate:
                 source,
                 self.out,
                 batch_size=self.batch_size,
-                num_workers=num_workers if self.workers is None else self.workers,
+                num_workers=default_workers() if self.workers is None else self.workers,
                 replace=self.replace,
                 overwrite=self.overwrite,
                 progress=progress,

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from generative.augment import GenerateConfig, augment, known_people
+from generative.device import default_workers
 from shards.console import progress_bar, write_json, write_text
 from shards.table import Table
 
@@ -27,8 +28,8 @@ class Augment:
     filter_run: Path | None = None
     """Run of `python -m reid train` on the same people: generated pictures in which it does not see the person with
     min-confidence are left out, and counted."""
-    workers: int = 1
-    """Processes; of several GPUs each takes one."""
+    workers: int | None = None
+    """Processes, which take the GPUs in turn; by default one for each GPU, or without one for each core."""
     overwrite: bool = False
     """Replace a set of another config in OUT."""
     json: bool = False
@@ -46,7 +47,7 @@ class Augment:
                 self.out,
                 self.config,
                 filter_run=self.filter_run,
-                num_workers=self.workers,
+                num_workers=default_workers() if self.workers is None else self.workers,
                 overwrite=self.overwrite,
                 progress=progress,
             )

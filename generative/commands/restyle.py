@@ -1,13 +1,12 @@
 """`python -m generative restyle RUN --data SET --out SET2`."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
+from generative.device import default_workers
 from generative.report.style import render_page
 from generative.restyle import restyle
 from generative.style.run import load_style
@@ -45,7 +44,6 @@ class Restyle:
     def run(self) -> int:
         """Returns the exit code."""
         run = load_style(self.folder)
-        num_workers = torch.cuda.device_count() or os.cpu_count() or 1
         with progress_bar("restyle", manifest_of(self.data).num_samples) as progress:
             manifest = restyle(
                 run,
@@ -54,7 +52,7 @@ class Restyle:
                 batch_size=self.batch_size,
                 precision=self.precision,
                 quality=self.quality,
-                num_workers=num_workers if self.workers is None else self.workers,
+                num_workers=default_workers() if self.workers is None else self.workers,
                 overwrite=self.overwrite,
                 progress=progress,
             )

@@ -81,9 +81,8 @@ class Score:
 
     def _check_independent(self, run: TransferRun) -> None:
         """Raises ValueError where the judge is the run's own guider."""
-        guide = None if run.config.guider == "none" else which_checkpoint(Path(run.config.guider_run))
         judge = which_checkpoint(self.reid)
-        if guide is not None and guide.is_file() and judge.is_file() and file_sha256(guide) == file_sha256(judge):
+        if judge.is_file() and file_sha256(judge) in run.provenance:
             raise ValueError(
                 f"{self.reid} is the guider of {self.folder}: it would find whom it taught the run to draw; give --reid another "
                 "run, trained with another seed or network at the least"

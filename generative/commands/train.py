@@ -27,7 +27,7 @@ class Train:
     preset: Annotated[Literal[tuple(PRESETS)], tyro.conf.Positional]  # type: ignore[valid-type]
     """What to learn, and settings to start from; every one can be given anew."""
     data: tuple[str, ...]
-    """Folders or URLs of shards to learn from."""
+    """Folders or URLs of shards to learn from; of style, those whose look is to change."""
     out: Path
     """Folder for checkpoints, metrics and TensorBoard logs."""
     config: Annotated[AnnotatorTrainConfig | TransferConfig | StyleConfig, tyro.conf.arg(name="")]

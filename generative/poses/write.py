@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from generative.poses.source import NUM_KEYPOINTS, Picture, PoseSource
+from generative.rewrite import check_other_folder
 from generative.sets import contents_hash, shard_rows
 from shards.build import build_set
 from shards.codec import EncodedSample, decode_meta, encode_meta
@@ -75,8 +76,7 @@ def write_poses(
     settings: what of `source` fixes its answers besides its hash, for the manifest. Raises as `build_set` and `source.find` do, and
     ShardError for a sample that has keypoints already, unless `replace`.
     """
-    if out.resolve() == table.folder.resolve():
-        raise ValueError(f"the set with keypoints is a new one: give another folder than {out}")
+    check_other_folder(str(table.folder), out)
     wanted = Manifest(
         name=table.manifest.name,
         num_shards=table.manifest.num_shards,

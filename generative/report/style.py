@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from generative.report.annotator import HEIGHT, Compared
+from generative.report.annotator import Compared
 from generative.style.run import StyleRun
 from reid.journal import read_metrics
 from reid.report.charts import Chart, Curve, line_chart
 from reid.report.page import page_environment, told_config
 from reid.report.pictures import Picture, draw
+from shards.errors import ShardError
 from shards.manifest import package_version
 from shards.table import Table
 
+HEIGHT = 220
+"""Of a picture on the page, pixels."""
 TEMPLATE = "style.html.jinja"
 NUM_SHOWN = 12
 """Samples, spread evenly over the set, and as many pictures of the target."""
@@ -60,10 +63,10 @@ def _picture(table: Table, i: int, label: str) -> Picture:
 
 
 def _wanted(target: Sequence[str]) -> list[Picture]:
-    """Of the first set that has the look; none where it does not lie there any more."""
+    """Of the first set that has the look; none where it does not lie there any more, whole."""
     try:
         table = Table(target[0])
-    except FileNotFoundError:
+    except (OSError, ShardError):
         return []
     return [_picture(table, i, "target") for i in _spread(len(table))]
 

@@ -5,27 +5,8 @@ from typing import Self
 
 from tyro.conf import Suppress
 
-from generative.adversarial.config import AdversarialConfig, AdversarialRunConfig, check_at_least_0
+from generative.adversarial.config import AdversarialConfig, AdversarialRunConfig, MirroredDataConfig, check_at_least_0
 from generative.style.networks import StyleNetworkConfig
-from reid.dataset import DataConfig
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StyleDataConfig(DataConfig):
-    """How both sets are read: pictures alone, of the split "train" or of no split in sets that have none."""
-
-    real: Suppress[tuple[str, ...]] = ()
-    rendered: Suppress[tuple[str, ...]] = ()
-    generated: Suppress[tuple[str, ...]] = ()
-    pairs: Suppress[tuple[str, ...]] = ()
-    pairs_ratio: Suppress[tuple[int, int]] = (1, 1)
-    flip: float = 0.5
-    """Probability that a picture is mirrored."""
-
-    def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)  # super() does not know a class that was made anew with slots
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"data.flip must lie in 0..1, got {self.flip}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +34,7 @@ class StyleConfig(AdversarialRunConfig):
 
     networks: StyleNetworkConfig = field(default_factory=StyleNetworkConfig)
     """The players."""
-    data: StyleDataConfig = field(default_factory=StyleDataConfig)
+    data: MirroredDataConfig = field(default_factory=MirroredDataConfig)
     """How sets are read."""
     source: Suppress[tuple[str, ...]] = ()
     """Folders or URLs of the sets whose look is to change."""

@@ -1,6 +1,5 @@
 """The sets that style is learned from: pictures, whoever they show."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,12 +28,6 @@ def open_looks(config: StyleConfig) -> tuple[Samples, Samples]:
             f"the source and the target are two looks, and {hashes[0][both].folder} stands on both sides: leave it out of one"
         )
     return sides
-
-
-def contents_of(sides: Sequence[Samples]) -> str:
-    """SHA-256 of what the sets of both sides hold, hexadecimal."""
-    hashes = [",".join(contents_hash(table.manifest) for table in side.tables) for side in sides]
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def _open(places: Sequence[str], config: StyleConfig) -> Samples:

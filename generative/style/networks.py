@@ -1,9 +1,10 @@
 """The players of style: a generator and a discriminator for each look, and the network that says who is still who.
 
-Generators and discriminators are those of CycleGAN (Zhu et al. 2017, sec. 7.2), which SPGAN takes over, but for two things.
-Maps are normalised in groups (see `generative.adversarial.networks`), and grow by repeating pixels before a convolution: a
-transposed one leaves a grid of stripes where its kernel overlaps unevenly (Odena et al. 2016), which discriminators would be
-fooled by and annotators would learn.
+Generators and discriminators are those of CycleGAN (Zhu et al. 2017, sec. 7.2), which SPGAN takes over, but for three things.
+Generators draw what changes in a picture: they begin with little, so people are there from the first step on, and labels keep
+their pixels; those that draw whole pictures lose people long before they learn to draw any. Maps are normalised in groups (see
+`generative.adversarial.networks`), and grow by repeating pixels before a convolution: a transposed one leaves a grid of stripes
+where its kernel overlaps unevenly (Odena et al. 2016), which annotators would learn.
 """
 
 import copy
@@ -43,8 +44,8 @@ class StyleNetworkConfig:
     """Of a generator's first maps, a multiple of 8; the deepest have 4 times as many."""
     blocks: int = 9
     """Residual blocks of a generator."""
-    residual: bool = False
-    """Whether generators draw what changes in a picture, in place of the whole picture."""
+    residual: bool = True
+    """Whether generators draw what changes in a picture, in place of the whole picture, as CycleGAN's do."""
     discriminator_channels: int = 64
     """Of a discriminator's first maps, a multiple of 8."""
     embedding_channels: int = 64
@@ -79,9 +80,9 @@ class Generator(nn.Module):
             *_layer(width, 2 * width, 3, stride=2),
             *_layer(2 * width, 4 * width, 3, stride=2),
             *(Block(4 * width) for _ in range(config.blocks)),
-            nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
             *_layer(4 * width, 2 * width, 3),
-            nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
             *_layer(2 * width, width, 3),
             _conv(width, 3, 7),
         )

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from generative.adversarial.player import Player
 from generative.adversarial.setup import AdversarialRun, picture_grid, start
+from generative.sets import contents_of
 from generative.style.batches import StyleBatch, StyleBatches
 from generative.style.config import StyleConfig
-from generative.style.data import contents_of, open_looks
+from generative.style.data import open_looks
 from generative.style.networks import Players
 from reid.checkpoint import State
 from reid.loader import make_loader

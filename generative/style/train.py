@@ -1,12 +1,13 @@
 """The loop of style: two looks -> both generators draw -> the discriminators' step, the embedding's, the generators'."""
 
-from dataclasses import replace
+import functools
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from generative.adversarial.losses import l1_loss, least_squares_discriminator_loss, least_squares_generator_loss
 from generative.adversarial.player import held
+from generative.adversarial.train import play
 from generative.style.batches import StyleBatch
 from generative.style.config import StyleConfig
 from generative.style.history import draw_exchange
@@ -14,7 +15,6 @@ from generative.style.losses import similarity_loss
 from generative.style.networks import Drawn
 from generative.style.setup import Setup, set_up
 from reid.checkpoint import State
-from reid.interrupt import interruptible
 
 
 def train(config: StyleConfig, out: Path, *, resume: bool = False) -> State:
@@ -26,18 +26,8 @@ def train(config: StyleConfig, out: Path, *, resume: bool = False) -> State:
     interrupted.
     """
     run = set_up(config, out, resume=resume)
-    state, num_steps = run.state, run.num_steps
-    with run.open_journal() as journal, interruptible() as interrupt:
-        for epoch, step, batch in run.batches.since(state.epoch, state.step):
-            rate = run.set_rates(epoch + step / num_steps)
-            losses = update(run, batch, state.total_steps)
-            state = replace(state, step=step + 1, total_steps=state.total_steps + 1)
-            if state.step == num_steps:
-                state = replace(state, epoch=epoch + 1, step=0)
-            journal.add(epoch, step, state.total_steps, rate, losses, batch.keys)
-            run.show(state)
-            run.keep(state, journal, interrupt)
-    return state
+    batches = run.batches.since(run.state.epoch, run.state.step)
+    return play(run, batches, functools.partial(update, run))
 
 
 def update(run: Setup, batch: StyleBatch, step: int) -> dict[str, Tensor]:

@@ -3,32 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from tyro.conf import Suppress
-
-from generative.adversarial.config import AdversarialRunConfig, check_at_least_0
+from generative.adversarial.config import AdversarialRunConfig, MirroredDataConfig, check_at_least_0
 from generative.transfer.networks import NetworkConfig
-from reid.dataset import DataConfig
 
 GuiderForm = Literal["none", "ce", "triplet"]
 """Cross-entropy is eq. 3 of Liu et al. 2018, triplet eq. 4."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TransferDataConfig(DataConfig):
-    """Sets with keypoints, whatever their samples' origin: of known people under `real`, and others to take poses from."""
-
-    real: Suppress[tuple[str, ...]] = ()
-    rendered: Suppress[tuple[str, ...]] = ()
-    generated: Suppress[tuple[str, ...]] = ()
-    pairs: Suppress[tuple[str, ...]] = ()
-    pairs_ratio: Suppress[tuple[int, int]] = (1, 1)
-    flip: float = 0.5
-    """Probability that a pair is mirrored, both pictures and the skeleton."""
-
-    def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)  # super() does not know a class that was made anew with slots
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"data.flip must lie in 0..1, got {self.flip}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +38,7 @@ class TransferConfig(AdversarialRunConfig):
 
     networks: NetworkConfig = field(default_factory=NetworkConfig)
     """The players."""
-    data: TransferDataConfig = field(default_factory=TransferDataConfig)
+    data: MirroredDataConfig = field(default_factory=MirroredDataConfig)
     """The sets of known people, and how sets are read."""
     poses: tuple[str, ...] = ()
     """Folders or URLs of sets that are rich in poses. Their people are drawn too, but the guider is not asked about them."""
@@ -73,6 +52,10 @@ class TransferConfig(AdversarialRunConfig):
 
     def __post_init__(self) -> None:
         AdversarialRunConfig.__post_init__(self)  # super() does not know a class that was made anew with slots
+        if self.guider == "none" and self.guider_run is not None:
+            raise ValueError(
+                f"without a guider none is asked: give --guider ce or triplet, or leave out {self.guider_run}"
+            )
         if self.guider == "triplet" and self.optimise.batch_size < 2:
             raise ValueError("a triplet needs pictures of two people: give optimise.batch-size >= 2, got 1")
 

@@ -1,18 +1,21 @@
 """The sets that pose transfer is taught with: of people whose identity is known, and of poses, whoever shows them."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from generative.drawable import check_size
+from generative.drawable import MIN_JOINTS, check_size
 from generative.poses import ADDED_BY
 from reid.batch import ORIGINS
 from reid.dataset import DataConfig, Samples, are_known, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
+
+logger = logging.getLogger(__name__)
 
 
 class PosedSamples(Samples):
@@ -21,16 +24,9 @@ class PosedSamples(Samples):
     __slots__ = ()
 
     def stored(self, index: int) -> dict[str, Any]:
-        """As of `Samples`; raises ShardError, too, for a picture that is too small and for keypoints of which none is known."""
+        """As of `Samples`; raises ShardError, too, for a picture that is too small."""
         values = super().stored(index)
         check_size(values["image"], key=values["key"])
-        keypoints = values["meta"].keypoints
-        if keypoints is not None and not any(v > 0 for *_, v in keypoints):
-            raise ShardError(
-                "none of the 17 is known (v > 0 for none), which leaves no pose to draw; leave the sample out",
-                key=values["key"],
-                field="keypoints",
-            )
         return values
 
 
@@ -53,8 +49,6 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         raise ValueError("nothing to train on: name at least one set of known people with keypoints under data")
     tables = [Table(place) for place in places]
     rows = [_rows(table, place, known=known) for table, place in zip(tables, places, strict=True)]
-    for table, chosen, place in zip(tables, rows, places, strict=True):
-        _check_keypoints(table, int(chosen[0]), place)
     keys = np.concatenate(
         [np.char.add(f"{p.rstrip('/')}/", table.keys[r]) for table, r, p in zip(tables, rows, places, strict=True)]
     )
@@ -89,14 +83,30 @@ def _rows(table: Table, place: str, *, known: bool) -> np.ndarray:
             f"{place}: no sample has an identity, and pictures are drawn of known people; name a labelled set, and this one "
             "under poses"
         )
-    return rows_in_split(table, usable, place)
+    return _posed(table, rows_in_split(table, usable, place), place)
 
 
-def _check_keypoints(table: Table, row: int, place: str) -> None:
-    """A sample stands for its set, so that a set without any is refused before the others are read."""
-    if table.read(row, ["meta"])["meta"].keypoints is None:
-        raise ShardError(
-            f"{place} has no keypoints in meta.json, which skeletons are drawn from; add them: {ADDED_BY}",
-            key=str(table.keys[row]),
-            field="keypoints",
+def _posed(table: Table, rows: np.ndarray, place: str) -> np.ndarray:
+    """Those of the samples that have a pose: of others, as annotators find nobody in some pictures, the skeleton would be black."""
+    known = []
+    for row in rows.tolist():
+        sample = table.read(row, ["meta"])
+        if sample["meta"].keypoints is None:
+            raise ShardError(
+                f"{place} has no keypoints in meta.json, which skeletons are drawn from; add them: {ADDED_BY}",
+                key=sample["key"],
+                field="keypoints",
+            )
+        known.append(sum(v > 0 for *_, v in sample["meta"].keypoints))
+    posed = rows[np.array(known) >= MIN_JOINTS]
+    if not len(posed):
+        raise ValueError(f"{place}: no sample has {MIN_JOINTS} of the 17 keypoints (v > 0), which a pose needs")
+    if len(posed) < len(rows):
+        logger.warning(
+            "%s: %s of %s samples are left out: fewer than %d keypoints are known",
+            place,
+            f"{len(rows) - len(posed):,}",
+            f"{len(rows):,}",
+            MIN_JOINTS,
         )
+    return posed

@@ -1,26 +1,12 @@
-"""A trained generator and how it came about. The checkpoint is that of `reid.checkpoint`, with both players in it."""
+"""A trained generator that draws people in poses."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from generative.adversarial.run import load_generator, read_average
+from generative.adversarial.run import GeneratorRun, load_generator_run
 from generative.transfer.config import TransferConfig
 from generative.transfer.networks import Generator
-from reid.checkpoint import checkpoint_path
-from shards.build import file_sha256
 
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TransferRun:
-    """A generator to use."""
-
-    generator: Generator
-    """With the averaged weights, in evaluation mode, on the CPU, without gradients."""
-    config: TransferConfig
-    """As it was trained."""
-    hash: str
-    """SHA-256 of the checkpoint, hexadecimal."""
-    folder: Path
+TransferRun = GeneratorRun[TransferConfig]
 
 
 def load_transfer(folder: Path) -> TransferRun:
@@ -28,10 +14,5 @@ def load_transfer(folder: Path) -> TransferRun:
 
     Raises FileNotFoundError where there is none, ValueError where it is damaged or of another kind.
     """
-    config, weights = read_average(folder, TransferConfig, "python -m generative train pose-transfer")
-    return TransferRun(
-        generator=load_generator(Generator(config.networks), weights, folder),
-        config=config,
-        hash=file_sha256(checkpoint_path(folder, "last")),
-        folder=folder,
-    )
+    command = "python -m generative train pose-transfer"
+    return load_generator_run(folder, TransferConfig, lambda config: Generator(config.networks), command)

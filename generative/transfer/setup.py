@@ -10,6 +10,7 @@ from torch import Tensor
 
 from generative.adversarial.player import Player
 from generative.adversarial.setup import AdversarialRun, picture_grid, start
+from generative.sets import contents_of
 from generative.transfer.config import TransferConfig
 from generative.transfer.data import open_people, open_poses
 from generative.transfer.guider import Guider, load_guider
@@ -77,13 +78,15 @@ def set_up(config: TransferConfig, out: Path, *, resume: bool) -> Setup:
         class_names=sets[0].class_names,
         num_samples=len(sets[0]),
         num_pairs=len(sets[1]) if config.poses else 0,
-        provenance=_provenance(config),
+        provenance=f"guider {_guider_hash(config)}, sets {contents_of(sets)}",
     )
     guider = open_guider(config, state.class_names, accelerator)
     torch.manual_seed(config.seed)
     players = Players(config.networks)
     names = ("discriminator", "generator")
-    sides, state = start(players, names, state, accelerator, out, resume=resume, given="the guider has")
+    sides, state = start(
+        players, names, state, accelerator, out, resume=resume, given="the guider, or what the sets hold, has"
+    )
     batches = PairBatches(
         config=config,
         sets=sets,
@@ -139,8 +142,8 @@ def announce(setup: Setup) -> None:
     )
 
 
-def _provenance(config: TransferConfig) -> str:
-    """What the guider is, in a word."""
+def _guider_hash(config: TransferConfig) -> str:
+    """SHA-256 of the guider's checkpoint."""
     if config.guider == "none":
         return "none"
     path = which_checkpoint(Path(config.guider_run))

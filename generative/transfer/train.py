@@ -1,6 +1,6 @@
 """The loop of two players: pairs -> the discriminator's step -> the generator's step, on the same batch."""
 
-from dataclasses import replace
+import functools
 from pathlib import Path
 
 import torch
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from generative.adversarial.losses import discriminator_loss, generator_loss, l1_loss, r1_penalty
 from generative.adversarial.player import held
+from generative.adversarial.train import play
 from generative.transfer.config import TransferConfig
 from generative.transfer.losses import guider_cross_entropy, guider_triplet
 from generative.transfer.pairs import TransferBatch
 from generative.transfer.setup import Setup, set_up
 from reid.checkpoint import State
-from reid.interrupt import interruptible
 
 
 def train(config: TransferConfig, out: Path, *, resume: bool = False) -> State:
@@ -25,18 +25,8 @@ def train(config: TransferConfig, out: Path, *, resume: bool = False) -> State:
     KeyboardInterrupt, after writing a checkpoint, when interrupted.
     """
     run = set_up(config, out, resume=resume)
-    state, num_steps = run.state, run.batches.num_steps
-    with run.open_journal() as journal, interruptible() as interrupt:
-        for epoch, step, batch in run.batches.since(state.epoch, state.step):
-            rate = run.set_rates(epoch + step / num_steps)
-            losses = update(run, batch, state.total_steps)
-            state = replace(state, step=step + 1, total_steps=state.total_steps + 1)
-            if state.step == num_steps:
-                state = replace(state, epoch=epoch + 1, step=0)
-            journal.add(epoch, step, state.total_steps, rate, losses, batch.keys)
-            run.show(state)
-            run.keep(state, journal, interrupt)
-    return state
+    batches = run.batches.since(run.state.epoch, run.state.step)
+    return play(run, batches, functools.partial(update, run))
 
 
 def update(run: Setup, batch: TransferBatch, step: int) -> dict[str, Tensor]:

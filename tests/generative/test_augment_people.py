@@ -97,7 +97,7 @@ def test_every_picture_is_what_the_generator_draws(
     tmp_path: Path, run_folder: Path, data: Table, poses: Table, monkeypatch: pytest.MonkeyPatch
 ):
     in_process(monkeypatch)
-    done = augment(run_folder, data, poses, tmp_path / "out", GenerateConfig(per_image=2, batch_size=5))
+    done = augment(run_folder, data, poses, tmp_path / "out", GenerateConfig(per_image=2, batch_size=5, precision="no"))
     assert (done.num_images, done.num_skipped, done.num_dropped) == (6, 6, 0)
     assert [entry.num_samples for entry in done.manifest.shards] == [8, 4], (
         "one shard of each that shows somebody known"
@@ -243,7 +243,9 @@ def test_the_filter_keeps_whom_it_recognises(
     in_process(monkeypatch)
     people = ("else/1", "tiny/0005", "tiny/0001", "tiny/0000")
     guider = save_filter(tmp_path / "guider", people)
-    done = augment(run_folder, data, poses, tmp_path / "all", GenerateConfig(), filter_run=guider)
+    done = augment(
+        run_folder, data, poses, tmp_path / "all", GenerateConfig(precision="no", min_confidence=0.0), filter_run=guider
+    )
     assert done.num_dropped == 0
     every, chances = Table(tmp_path / "all"), {}
     network = load_guider(guider, "ce", people)
@@ -258,7 +260,7 @@ def test_the_filter_keeps_whom_it_recognises(
     place = ranked.index(min(max(last), max(chances[key] for key in every.keys.tolist()[:8])))  # each shard keeps one
     least = (ranked[place - 1] + ranked[place]) / 2
     assert place > 1 and ranked[place] - ranked[place - 1] > 1e-4
-    config = GenerateConfig(min_confidence=least)
+    config = GenerateConfig(min_confidence=least, precision="no")
     done = augment(run_folder, data, poses, tmp_path / "some", config, filter_run=guider)
     some = Table(tmp_path / "some")
     assert done.num_dropped == place
@@ -270,7 +272,7 @@ def test_the_filter_keeps_whom_it_recognises(
         ShardError, match="no generated picture of .* has a confidence of 1 or more: lower --min-confidence"
     ):
         augment(run_folder, data, poses, tmp_path / "none", GenerateConfig(min_confidence=1), filter_run=guider)
-    with pytest.raises(ValueError, match="give --filter-run too"):
+    with pytest.raises(ValueError, match="give --filter-run and --min-confidence both, or none"):
         augment(run_folder, data, poses, tmp_path / "none", config)
     stranger = Path(save_guider(tmp_path / "stranger", people[1:3]))
     with pytest.raises(ValueError, match="1 of the 3 in the data are not among them"):

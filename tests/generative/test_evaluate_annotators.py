@@ -88,7 +88,7 @@ def test_a_perfect_texture(labelled: Path, tmp_path: Path, monkeypatch: pytest.M
     annotator = open_annotator(save_run(tmp_path / "run", "texture"))
     knows = replace(annotator, network=Oracle(truth_of(labelled, "texture")))
 
-    def draw(model: Network, images: Tensor, uv_layout: str) -> Annotation:
+    def draw(model: Network, images: Tensor, uv_layout: str, mean: Tensor | None) -> Annotation:
         if isinstance(model, Oracle):
             return model.annotate(images)
         return Annotation(
@@ -96,6 +96,9 @@ def test_a_perfect_texture(labelled: Path, tmp_path: Path, monkeypatch: pytest.M
         )
 
     monkeypatch.setattr("generative.annotators.opened.annotate_textures", draw)
+    monkeypatch.setattr(
+        "generative.evaluate.with_mean_texture", lambda annotator, *_, **__: annotator
+    )  # who answers in order
     scores = evaluate(knows, str(labelled), read_manifest(labelled), batch_size=5).scores
     for name in ("l1_visible", "l1_hidden", "l1"):
         assert scores["trained"][name] == 0 and scores["untrained"][name] > 0.1

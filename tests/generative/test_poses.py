@@ -280,7 +280,7 @@ def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path,
         write_poses(table, source, tmp_path / "out", settings={})
     write_poses(table, source, tmp_path / "replaced", settings={}, replace=True)
     assert np.allclose(keypoints_of(tmp_path / "replaced")[0][:, :2], standing()[:, :2] + 0.5, atol=0.01)
-    with pytest.raises(ValueError, match="give another folder"):
+    with pytest.raises(ValueError, match="not written anew in its own folder"):
         write_poses(table, source, data, settings={}, replace=True, overwrite=True)
 
 

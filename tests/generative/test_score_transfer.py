@@ -17,7 +17,9 @@ from generative.scored_pairs import ScoreConfig, choose_pairs, known_rows, num_t
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
 from generative.transfer_scores import frechet_distance, mask_ssim, ssim
+from reid.checkpoint import checkpoint_path
 from reid.fit import resize
+from shards.build import file_sha256
 from shards.errors import ShardError
 from shards.schema import Sample
 from shards.table import Table
@@ -63,7 +65,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     guider = Path(save_guider(folder / "guider", ("a", "b")))
     judge = Path(save_guider(folder / "judge", ("a", "b", "c")))
-    run = save_transfer(folder / "run", guider="triplet", guider_run=str(guider))
+    provenance = f"guider {file_sha256(checkpoint_path(guider, 'last'))}, sets 0"
+    run = save_transfer(folder / "run", guider="triplet", guider_run="moved", provenance=provenance)
     return {"guider": guider, "judge": judge, "run": run}
 
 

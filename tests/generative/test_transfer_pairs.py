@@ -9,9 +9,9 @@ import torch
 from posed_people import standing
 from tiny_pairs import Posed, build_posed, tiny_config
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.skeleton import draw_skeletons
-from generative.transfer.config import TransferConfig, TransferDataConfig
+from generative.transfer.config import TransferConfig
 from generative.transfer.data import open_people, open_poses
 from generative.transfer.pairs import PairBatches, draw_pairs, make_triplets
 from reid.batch import StoredBatch
@@ -130,7 +130,7 @@ def test_batches_that_do_not_divide_are_refused(tmp_path: Path):
 
 def test_who_is_known_is_taught_and_anybody_lends_a_pose(tmp_path: Path):
     posed = Posed(num_identities=2, images_per_identity=2, extra=(None, "tiny/-1", "tiny/0", None))
-    place, config = build_posed(tmp_path / "a", posed), TransferDataConfig()
+    place, config = build_posed(tmp_path / "a", posed), MirroredDataConfig()
     people = open_people((place,), config, 32)
     assert people.class_names == ("tiny/0000", "tiny/0001") and people.classes.tolist() == [0, 0, 1, 1]
     poses = open_poses((place,), config, 32)
@@ -141,7 +141,7 @@ def test_who_is_known_is_taught_and_anybody_lends_a_pose(tmp_path: Path):
 
 
 def test_sets_that_teach_nothing_are_refused(tmp_path: Path):
-    config = TransferDataConfig()
+    config = MirroredDataConfig()
     with pytest.raises(ValueError, match="name at least one set of known people with keypoints under data"):
         open_people((), config, 32)
     place = build_posed(tmp_path / "a", Posed(unposed=tuple(range(12))))
@@ -164,21 +164,26 @@ def test_a_sample_without_keypoints_is_told(tmp_path: Path):
         open_batches(place)
 
 
-@pytest.mark.parametrize(
-    ("posed", "words"),
-    [
-        (Posed(unknown=(5,)), "key 000005, field keypoints: none of the 17 is known.*leave the sample out"),
-        (Posed(small=(5,)), "key 000005, field image: must be at least 32 pixels high and wide, got 64 x 31"),
-    ],
-)
-def test_a_sample_that_cannot_be_drawn_is_told_or_skipped(posed: Posed, words: str, tmp_path: Path):
-    config, place = TransferDataConfig(num_workers=0), build_posed(tmp_path / "a", posed)
+def test_a_picture_that_is_too_small_is_told_or_skipped(tmp_path: Path):
+    config, place = MirroredDataConfig(num_workers=0), build_posed(tmp_path / "a", Posed(small=(5,)))
     people = open_people((place,), config, 32)
-    with pytest.raises(ShardError, match=words):
+    with pytest.raises(
+        ShardError, match="key 000005, field image: must be at least 32 pixels high and wide, got 64 x 31"
+    ):
         people.read(5)
     people.read(4)
     forgiving = open_people((place,), replace(config, max_bad_samples=1), 32)
     assert forgiving.read_good(5)[0] in (3, 4), "another of the same person"
+
+
+def test_samples_without_a_pose_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    config, place = MirroredDataConfig(num_workers=0), build_posed(tmp_path / "a", Posed(unknown=(5, 7)))
+    for opened in (open_people((place,), config, 32), open_poses((place,), config, 32)):
+        assert [key[-1] for key in opened.keys.tolist()] == list("01234689") + ["0", "1"]
+    assert "2 of 12 samples are left out: fewer than 8 keypoints are known" in caplog.text
+    nobody = build_posed(tmp_path / "b", Posed(unknown=tuple(range(12))))
+    with pytest.raises(ValueError, match="no sample has 8 of the 17 keypoints"):
+        open_people((nobody,), config, 32)
 
 
 def test_numbers_that_mean_nothing_are_refused():
@@ -192,7 +197,7 @@ def test_numbers_that_mean_nothing_are_refused():
         with pytest.raises(ValueError, match=words):
             AdversarialConfig(**changes)
     with pytest.raises(ValueError, match="data.flip must lie in 0..1, got 2"):
-        TransferDataConfig(flip=2.0)
+        MirroredDataConfig(flip=2.0)
     with pytest.raises(ValueError, match="a triplet needs pictures of two people"):
         replace(tiny_config("set"), guider="triplet", optimise=AdversarialConfig(batch_size=1))
 

@@ -245,7 +245,11 @@ def test_a_run_goes_on_as_it_was(tmp_path: Path):
     path = checkpoint_path(Path(guider), "last")
     path.rename(tmp_path / "old")
     checkpoint_path(Path(save_guider(tmp_path / "new", (*PEOPLE, "tiny/9999"))), "last").rename(path)
-    refused(config, "the guider has changed since the run began")
+    refused(config, "the guider, or what the sets hold, has changed since the run began")
+    (tmp_path / "old").rename(path)
+    shutil.rmtree(people)
+    build_posed(Path(people), Posed(split="train"))
+    refused(config, "the guider, or what the sets hold, has changed since the run began")
     shutil.rmtree(people)
     build_posed(Path(people), Posed(images_per_identity=4))
     refused(config, "the training data have changed: 16 samples of 4 identities")
@@ -289,7 +293,7 @@ def test_no_number_in_either_player_ends_the_run(
 
 
 def test_pictures_are_drawn_on_the_way(places: tuple[str, str, str], tmp_path: Path):
-    config = everything(places, guider="none", pictures_every=2)
+    config = everything(places, guider="none", guider_run=None, pictures_every=2)
     run = set_up(config, tmp_path / "one", resume=False)
     grid = run.draw()
     shown, size = run.shown, config.networks.size
@@ -361,6 +365,8 @@ def test_the_command_line_on_rendered_people(tmp_path: Path, capsys: pytest.Capt
     place = str(tmp_path / "scene")
     arguments = options((place, place, place), tmp_path / "run")
     arguments[arguments.index("triplet")] = "none"
+    at = arguments.index("--guider-run")
+    del arguments[at : at + 2]
     arguments[arguments.index("--networks.size") + 1] = "64"
     capsys.readouterr()
     run_here(arguments)

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from posed_people import standing
 
-from generative.adversarial.config import AdversarialConfig
+from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
 from generative.transfer.config import (
     TransferConfig,
-    TransferDataConfig,
     TransferLossConfig,
 )
 from generative.transfer.networks import NetworkConfig, Players
@@ -128,7 +127,7 @@ def tiny_config(place: str, **changes: object) -> TransferConfig:
     """Two epochs of three steps on the set that `Posed` is by default; changes: whole stages or fields."""
     stages = {
         "networks": SMALL,
-        "data": TransferDataConfig(real=(place,), num_workers=1),
+        "data": MirroredDataConfig(real=(place,), num_workers=1),
         "guider": "none",
         "losses": TransferLossConfig(),
         "optimise": AdversarialConfig(epochs=2, batch_size=4),
@@ -138,7 +137,7 @@ def tiny_config(place: str, **changes: object) -> TransferConfig:
     return TransferConfig(**(stages | changes))
 
 
-def save_transfer(folder: Path, *, seed: int = 0, **changes: object) -> Path:
+def save_transfer(folder: Path, *, seed: int = 0, provenance: str = "", **changes: object) -> Path:
     """A run with random weights that are large enough for pictures to differ."""
     torch.manual_seed(seed)
     players = Players(SMALL)
@@ -146,6 +145,7 @@ def save_transfer(folder: Path, *, seed: int = 0, **changes: object) -> Path:
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.15)
     folder.mkdir(parents=True)
-    state = State(config=tiny_config("nowhere", **changes), class_names=(), num_samples=1)
+    config = tiny_config("nowhere", **changes)
+    state = State(config=config, class_names=(), num_samples=1, provenance=provenance)
     save_checkpoint(checkpoint_path(folder, "last"), players, state, {})
     return folder

@@ -275,7 +275,7 @@ def test_a_batch_must_have_triplets(batch_size: int, per: int):
     [
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-            "2.00 GiB. A smaller sampler.batch-size",
+            "2.00 GiB. Smaller batches",
         ),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "Fewer data.num-workers"),
         (RuntimeError("shapes do not match"), None),
