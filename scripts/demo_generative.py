@@ -17,10 +17,10 @@ import torch
 import tyro
 from jinja2 import ChoiceLoader, FileSystemLoader
 
-from generative.evaluate import PREDICTORS, Evaluation
-from generative.evaluate_transfer import ANSWERS, HIGHER_IS_BETTER
+from generative.annotators.evaluate import PREDICTORS, Evaluation
 from generative.report.annotator import Compared, score_rows
-from generative.skeleton import draw_skeletons
+from generative.transfer.evaluate import ANSWERS, HIGHER_IS_BETTER
+from generative.transfer.skeleton import draw_skeletons
 from reid.dataset import are_known
 from reid.fit import Label
 from reid.journal import read_metrics

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from experiment_runs import do, each
 
-from generative.scores import HIGHER_IS_BETTER
+from generative.annotators.scores import HIGHER_IS_BETTER
 from shards.console import write_json, write_text
 
 LABELS = tuple(HIGHER_IS_BETTER)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from generative.annotate import annotate, confidences, open_source
+from generative.annotators.annotate import annotate, confidences, open_source
 from generative.annotators.opened import open_annotator
 from generative.device import default_workers
 from reid.config import Precision

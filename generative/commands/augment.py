@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from generative.augment import GenerateConfig, augment, known_people
 from generative.device import default_workers
+from generative.transfer.augment import GenerateConfig, augment, known_people
 from shards.console import progress_bar, write_json, write_text
 from shards.table import Table
 

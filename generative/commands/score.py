@@ -8,9 +8,9 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from generative.artist import Artist
 from generative.device import autocast_of, own_device
-from generative.evaluate_transfer import (
+from generative.transfer.artist import Artist
+from generative.transfer.evaluate import (
     ANSWERS,
     HIGHER_IS_BETTER,
     Judges,
@@ -18,10 +18,10 @@ from generative.evaluate_transfer import (
     TransferEvaluation,
     evaluate_transfer,
 )
-from generative.perceptual import Inception, Lpips
-from generative.scored_pairs import ScoreConfig
 from generative.transfer.guider import load_guider
+from generative.transfer.perceptual import Inception, Lpips
 from generative.transfer.run import TransferRun, load_transfer
+from generative.transfer.scored_pairs import ScoreConfig
 from reid.checkpoint import which_checkpoint
 from shards.build import file_sha256
 from shards.console import progress_bar, write_json, write_text

@@ -16,9 +16,9 @@ import torch
 from labelled_people import HEIGHT, SIZE, WIDTH, LabelledPeople, run_here, save_run
 from tiny_people import build_people, damage
 
-from generative.annotate import annotate, confidences, open_source
+from generative.annotators.annotate import annotate, confidences, open_source
+from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import open_annotator
-from generative.mean_texture import with_mean_texture
 from generative.sets import contents_hash
 from reid.augment import prepare
 from reid.fit import InputConfig, resize

@@ -12,14 +12,14 @@ import torch
 from posed_people import PosedPeople, build_posed, in_process
 from tiny_pairs import SMALL, save_guider, save_transfer
 
-from generative.augment import GenerateConfig, augment
 from generative.cli import cli
 from generative.device import own_device
-from generative.generate import generated_key
-from generative.pose_bank import PoseBank
-from generative.skeleton import draw_skeletons
+from generative.transfer.augment import GenerateConfig, augment
+from generative.transfer.generate import generated_key
 from generative.transfer.guider import load_guider
+from generative.transfer.pose_bank import PoseBank
 from generative.transfer.run import load_transfer
+from generative.transfer.skeleton import draw_skeletons
 from reid.checkpoint import checkpoint_path, load_run, save_checkpoint
 from reid.fit import resize
 from reid.models.backbone import BackboneConfig
@@ -287,7 +287,7 @@ def test_a_checkpoint_that_changes_meanwhile_is_noticed(
     def fetch(run: Path):
         return replace(load_transfer(run), hash="0" * 64)
 
-    monkeypatch.setattr("generative.augment.load_transfer", fetch)
+    monkeypatch.setattr("generative.transfer.augment.load_transfer", fetch)
     with pytest.raises(ShardError, match="the checkpoint in .*transfer has changed while it was in use"):
         augment(run_folder, data, poses, tmp_path / "out", GenerateConfig())
 

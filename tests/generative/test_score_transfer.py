@@ -11,12 +11,12 @@ from PIL import Image
 from posed_people import PosedPeople, build_posed
 from tiny_pairs import save_guider, save_transfer
 
-from generative.artist import Artist
-from generative.evaluate_transfer import ANSWERS, Judges, evaluate_transfer
-from generative.scored_pairs import ScoreConfig, choose_pairs, known_rows, num_targets
+from generative.transfer.artist import Artist
+from generative.transfer.evaluate import ANSWERS, Judges, evaluate_transfer
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
-from generative.transfer_scores import frechet_distance, mask_ssim, ssim
+from generative.transfer.scored_pairs import ScoreConfig, choose_pairs, known_rows, num_targets
+from generative.transfer.scores import frechet_distance, mask_ssim, ssim
 from reid.checkpoint import checkpoint_path
 from reid.fit import resize
 from shards.build import file_sha256

@@ -10,10 +10,10 @@ from posed_people import standing
 from tiny_pairs import Posed, build_posed, tiny_config
 
 from generative.adversarial.config import AdversarialConfig, MirroredDataConfig
-from generative.skeleton import draw_skeletons
 from generative.transfer.config import TransferConfig
 from generative.transfer.data import open_people, open_poses
 from generative.transfer.pairs import PairBatches, draw_pairs, make_triplets
+from generative.transfer.skeleton import draw_skeletons
 from reid.batch import StoredBatch
 from reid.loader import make_loader
 from shards.errors import ShardError

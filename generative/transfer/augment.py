@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from generative.artist import Filter
 from generative.device import autocast_of, own_device
 from generative.drawable import MIN_JOINTS, MIN_SIDE
-from generative.generate import GenerateShard
-from generative.pose_bank import PoseBank
 from generative.rewrite import check_other_folder
 from generative.sets import contents_hash, shard_rows
+from generative.transfer.artist import Filter
+from generative.transfer.generate import GenerateShard
 from generative.transfer.guider import load_guider
+from generative.transfer.pose_bank import PoseBank
 from generative.transfer.run import load_transfer
 from reid.checkpoint import which_checkpoint
 from reid.config import Precision

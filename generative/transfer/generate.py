@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from generative.ahead import in_order
-from generative.artist import Artist, Filter, own_artist
 from generative.device import Autocast
 from generative.drawable import check_size
-from generative.pose_bank import Pose, PoseBank
+from generative.transfer.artist import Artist, Filter, own_artist
+from generative.transfer.pose_bank import Pose, PoseBank
 from reid.fit import resize
 from reid.models.texture_decoder import to_pixels
 from shards.codec import EncodedSample, encode_sample
