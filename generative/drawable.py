@@ -10,7 +10,7 @@ MIN_JOINTS = 8
 """Of the 17, those that must be known for a skeleton to be a pose."""
 
 
-def check_size(image: np.ndarray, *, key: str, shard: str | None = None) -> None:
+def check_size(image: np.ndarray, *, shard: str, key: str) -> None:
     """image (H, W, 3). Raises ShardError, naming the sample, for one that is smaller than MIN_SIDE."""
     if min(image.shape[:2]) < MIN_SIDE:
         raise ShardError(

@@ -248,7 +248,9 @@ def _resolve(place: str) -> dict[str, ShardEntry | None]:
 def _to_train(place: str, source: Mapping[str, ShardEntry | None]) -> dict[str, str]:
     """Shards that hold samples to learn from -> the split that these are of, or "none"."""
     if None in source.values():
-        raise ValueError(f"{place}: which samples are to be learned from is told by sets, not by shards: name the folder")
+        raise ValueError(
+            f"{place}: which samples are to be learned from is told by sets, not by shards: name the folder"
+        )
     found = {split for entry in source.values() for split in entry.splits}
     wanted = "none" if found <= {"none"} else "train"
     shards = {url: wanted for url, entry in source.items() if entry.splits.get(wanted)}

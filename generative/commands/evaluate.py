@@ -57,9 +57,7 @@ class Evaluate:
         source = manifest_of(place)
         count = source.num_samples if self.split is None else source.totals()["splits"].get(self.split, 0)
         with progress_bar("evaluate", 2 * count) as progress:
-            return evaluate(
-                annotator, place, source, batch_size=self.batch_size, split=self.split, progress=progress
-            )
+            return evaluate(annotator, place, source, batch_size=self.batch_size, split=self.split, progress=progress)
 
 
 def _table(evaluation: Evaluation, annotator: OpenAnnotator) -> str:

@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from generative.drawable import MIN_JOINTS, check_size
 from generative.poses import ADDED_BY
-from reid.batch import ORIGINS
-from reid.dataset import DataConfig, Samples, are_known, rows_in_split
+from reid.dataset import DataConfig, Samples, are_known, gather_samples, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
@@ -26,7 +25,8 @@ class PosedSamples(Samples):
     def stored(self, index: int) -> dict[str, Any]:
         """As of `Samples`; raises ShardError, too, for a picture that is too small."""
         values = super().stored(index)
-        check_size(values["image"], key=values["key"])
+        shard, key = self.tables[self.table_of[index]].locate(int(self.index_in[index]))
+        check_size(values["image"], shard=shard, key=key)
         return values
 
 
@@ -49,29 +49,15 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         raise ValueError("nothing to train on: name at least one set of known people with keypoints under data")
     tables = [Table(place) for place in places]
     rows = [_rows(table, place, known=known) for table, place in zip(tables, places, strict=True)]
-    keys = np.concatenate(
-        [np.char.add(f"{p.rstrip('/')}/", table.keys[r]) for table, r, p in zip(tables, rows, places, strict=True)]
-    )
-    identities, origins, camera_ids = (
-        np.concatenate([getattr(table, name)[r] for table, r in zip(tables, rows, strict=True)])
-        for name in ("identities", "origins", "camera_ids")
-    )
-    class_names, classes = np.unique(np.where(are_known(identities), identities, keys), return_inverse=True)
-    return PosedSamples(
-        tables=tuple(tables),
-        table_of=np.repeat(np.arange(len(tables)), [len(r) for r in rows]),
-        index_in=np.concatenate(rows),
-        keys=keys,
-        classes=classes.astype(np.int64),
-        origins=np.array([ORIGINS.index(origin) for origin in origins]),
-        camera_ids=camera_ids,
-        class_names=tuple(class_names.tolist()),
-        input=InputConfig(height=size, width=size),
+    input = InputConfig(height=size, width=size)
+    samples = gather_samples(places, tables, rows, input, config.max_bad_samples, PosedSamples)
+    identities = np.array(samples.class_names)[samples.classes]
+    class_names, classes = np.unique(np.where(are_known(identities), identities, samples.keys), return_inverse=True)
+    return replace(
+        samples,
         labels=frozenset({"keypoints"}),
-        may_lack_iuv=False,
-        uv_layout=None,
-        max_bad_samples=config.max_bad_samples,
-        bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
+        classes=classes.astype(np.int64),
+        class_names=tuple(class_names.tolist()),
     )
 
 

@@ -140,7 +140,7 @@ def test_players_want_opposite_things(places: tuple[str, str], tmp_path: Path):
     config = tiny_config(*places, losses=StyleLossConfig(cycle_weight=0, identity_weight=0, contrastive_weight=0))
     run = set_up(config, tmp_path / "run", resume=False)
     assert run.set_rates(0.0) == 2e-4 and run.set_rates(1.5) == pytest.approx(1e-4)
-    rates = [group["lr"] for side in run.sides for group in side.optimiser.param_groups]
+    rates = [group["lr"] for one in run.learners for group in one.optimiser.param_groups]
     assert rates == pytest.approx([1e-4] * 3)
     batch = run.batches.first()
 

@@ -167,7 +167,7 @@ class NobodyFirst(People):
 
 def test_junk_and_distractors_are_no_pairs(tmp_path: Path):
     extra = {"extra": ("tiny/-1", "tiny/0"), "unlabelled": (12, 13)}
-    people = NobodyFirst(origin="rendered", num_identities=2, num_shards=1, labels=PEOPLE.labels, **extra)
+    people = NobodyFirst(origin="rendered", splits=False, num_identities=2, num_shards=1, labels=PEOPLE.labels, **extra)
     config = DataConfig(pairs=(build_people(tmp_path / "mixed", people),), num_workers=1)
     keys = [key for batch in islice(shard_pairs(config, SMALL, LABELS, 6, CPU, seed=0)(0), 4) for key in batch.keys]
     assert set(keys) == {f"pairs/{index:06d}" for index in range(12)}
