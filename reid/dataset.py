@@ -33,7 +33,7 @@ class DataConfig:
     generated: tuple[str, ...] = ()
     """Sets of generated pictures; identities that they share with another set are the same classes."""
     pairs: tuple[str, ...] = ()
-    """Sets of rendered pictures and textures, whose identities are not used."""
+    """Sets of rendered pictures and textures, whose identities are not used: of their split train, or of none in sets that have none."""
     pairs_ratio: tuple[int, int] = (1, 1)
     """Batches of identities to batches of pairs (SAN, table 5)."""
     memory_gib: float = 8.0
