@@ -248,8 +248,12 @@ def samples_to_train_on(table: Table, place: str) -> np.ndarray:
 
 def are_known(identities: np.ndarray) -> np.ndarray:
     """identities (N,) str -> (N,) bool: whether they are somebody's, and neither junk nor distractors."""
-    nobody = np.logical_or.reduce([np.char.endswith(identities, end) for end in NOBODY])
-    return (identities != "") & ~nobody
+    return (identities != "") & ~are_nobody(identities)
+
+
+def are_nobody(identities: np.ndarray) -> np.ndarray:
+    """identities (N,) str -> (N,) bool: whether they are of junk or distractors."""
+    return np.logical_or.reduce([np.char.endswith(identities, end) for end in NOBODY])
 
 
 def rows_in_split(table: Table, wanted: np.ndarray, place: str) -> np.ndarray:

@@ -212,7 +212,7 @@ def augmenting(bench: Bench, data: Path, folder: Path) -> list[Figure]:
         run_hash=run.hash,
         data=table,
         rows=(np.arange(num),),
-        bank=PoseBank(table=table, seed=0, min_joints=8),
+        bank=PoseBank(table=table, rows=np.arange(len(table)), seed=0, min_joints=8),
         is_own=True,
         per_image=PER_IMAGE,
         size=None,

@@ -30,7 +30,7 @@ class Row:
     alpha: float | None = None
     """With triplets: their margin where the anchor is generated, beside 1 where it is not (sec. 3.3); None leaves triplets out."""
     beside: str | None = None
-    """The row that it differs from in nothing but what its name says; None of a baseline."""
+    """The row that it is to be compared with: it differs from that one in what its name says; None of a baseline."""
 
 
 _GUIDED = Row(added="ce", beside="transfer")
@@ -45,7 +45,8 @@ ROWS: Mapping[str, Row] = {
     **{f"epsilon-{value:g}": Row(added="ce", epsilon=value, beside="transfer-ce") for value in (0.0, 0.2, 0.6)},
     **{f"per-image-{count}": Row(added="ce", per_image=count, beside="transfer-ce") for count in (1, 4)},
     "triplets": Row(alpha=1.0),
-    **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="triplets") for value in (0.3, 0.5, 1.0)},
+    "alpha-1": Row(added="ce", alpha=1.0, beside="triplets"),
+    **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="alpha-1") for value in (0.3, 0.5)},
 }
 """Name -> row. `true-poses` is what a generator without fault would give."""
 FORMS = ("none", "ce", "triplet")
@@ -208,7 +209,7 @@ class People:
 
     def _scores(self, form: str) -> dict[str, dict[str, float | None]]:
         """Of a generator's pictures of the people to search for, whom it has not seen, by answer."""
-        sets = ("--data", self.out / "target", "--reid", self.out / "judge")
+        sets = ("--data", self.out / "target", "--reid", self.out / "judge", "--sheet", self.out / f"{form}.png")
         return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json"))["scores"]
 
     def _generated(self, form: str, per_image: int) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from generative.drawable import MIN_JOINTS, check_size
 from generative.poses import ADDED_BY
-from reid.dataset import DataConfig, Samples, are_known, gather_samples, rows_in_split
+from reid.dataset import DataConfig, Samples, are_known, are_nobody, gather_samples, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
@@ -63,13 +63,21 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
 
 def _rows(table: Table, place: str, *, known: bool) -> np.ndarray:
     """Numbers (n,) int64 of the samples to train on."""
-    usable = are_known(table.identities) if known else np.ones(len(table), bool)
+    if not known:
+        return _posed(table, rows_to_take_poses_from(table, place), place)
+    usable = are_known(table.identities)
     if not usable.any():
         raise ValueError(
             f"{place}: no sample has an identity, and pictures are drawn of known people; name a labelled set, and this one "
             "under poses"
         )
     return _posed(table, rows_in_split(table, usable, place), place)
+
+
+def rows_to_take_poses_from(table: Table, place: str) -> np.ndarray:
+    """Numbers (n,) int64 of the samples of the split "train", or of no split in a set that has none, but junk and distractors,
+    in which an annotator may find anything. Raises ValueError where there are none."""
+    return rows_in_split(table, ~are_nobody(table.identities), place)
 
 
 def _posed(table: Table, rows: np.ndarray, place: str) -> np.ndarray:
