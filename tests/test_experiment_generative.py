@@ -102,7 +102,14 @@ def test_people_are_taught_with_every_generator_and_it_goes_on(tmp_path: Path):
     rows = ("lsro", "true-poses", "transfer-triplet", "alpha-0.5", "per-image-1")
     command = ("people", "--out", tmp_path / "out", "--seeds", "1", "--jobs", "2", "--rows", *rows)
     results = run(*command)
-    assert {result["row"] for result in results} == {*rows, "baseline", "transfer", "transfer-ce", "triplets"}
+    assert {result["row"] for result in results} == {
+        *rows,
+        "baseline",
+        "transfer",
+        "transfer-ce",
+        "triplets",
+        "alpha-1",
+    }
     assert all(0 < result["mean_ap"][0] <= 1 for result in results)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("last.safetensors")}
     assert len(before) == 3 + 3 + len(results), "start, guider, judge, generators, rows"
@@ -114,4 +121,4 @@ def test_people_are_taught_with_every_generator_and_it_goes_on(tmp_path: Path):
 def test_annotators_learn_from_pictures_as_rendered_and_restyled(tmp_path: Path):
     results = run("annotators", "--out", tmp_path / "out", "--jobs", "2", "--labels", "keypoints", "parts")
     assert [result["label"] for result in results] == ["keypoints", "parts"]
-    assert all(len(result["scores"]) == 4 for result in results)
+    assert all(len(result["scores"]) == 5 for result in results)
