@@ -61,7 +61,8 @@ def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, channels: i
         "style": (
             *("--networks.height", str(height), "--networks.width", str(width), "--networks.channels", str(channels)),
             *("--networks.discriminator-channels", str(channels), "--networks.embedding-channels", str(channels)),
-            *("--networks.blocks", "4", "--optimise.epochs", str(style_epochs)),
+            *("--networks.blocks", "4", "--losses.identity-weight", "1"),
+            *("--optimise.batch-size", "4", "--optimise.learning-rate", "1e-3", "--optimise.epochs", str(style_epochs)),
         ),
     }
 
