@@ -122,7 +122,13 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
         moved=show_moved(sets),
         transfer_scores=transfer_scores(folder / "transfer.json"),
         people=show_people(sets),
-        reid_scores=reid_scores({"real alone": folder / "guider", "real, rendered and generated": folder / "run"}),
+        reid_scores=reid_scores(
+            {
+                "real alone": folder / "guider",
+                "real and rendered": folder / "judge",
+                "real, rendered and generated": folder / "run",
+            }
+        ),
         charts=[chart for name in (*LABELS, "style", "transfer") for chart in curves(folder / name, name)],
         commands=commands,
         version=package_version(),

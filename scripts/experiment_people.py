@@ -8,7 +8,7 @@ are about as long, counted in batches.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ class Row:
     """Smoothing of their labels (eq. 7); 1 is LSRO's, which knows nobody in them."""
     alpha: float | None = None
     """With triplets: their margin where the anchor is generated, beside 1 where it is not (sec. 3.3); None leaves triplets out."""
+    length: int = 1
+    """How many times as long it is trained as the others."""
     beside: str | None = None
     """The row that it is to be compared with: it differs from that one in what its name says; None of a baseline."""
 
@@ -49,6 +51,12 @@ ROWS: Mapping[str, Row] = {
     **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="alpha-1") for value in (0.3, 0.5)},
 }
 """Name -> row. `true-poses` is what a generator without fault would give."""
+LONG_ROWS: Mapping[str, Row] = {
+    f"{name}-x3": replace(ROWS[name], length=3, beside=ROWS[name].beside and f"{ROWS[name].beside}-x3")
+    for name in ("baseline", "true-poses", "transfer", "transfer-ce")
+}
+"""What so short a training hides; trained only where they are named."""
+ALL_ROWS = {**ROWS, **LONG_ROWS}
 FORMS = ("none", "ce", "triplet")
 """Of guiders, as they are listed."""
 JUDGE = Row(added="true", epsilon=0.0, alpha=1.0)
@@ -142,7 +150,7 @@ class People:
     size: Literal["tiny", "small", "full"] = "small"
     """tiny: shows that it works, and no scores; small: ResNet-18 at 96 x 48, a generator of 64 x 64; full: the paper's settings."""
     rows: tuple[str, ...] = tuple(ROWS)
-    """Of ROWS."""
+    """Of ROWS and LONG_ROWS."""
     seeds: int = 3
     """Runs of each row; generators are trained once."""
     jobs: int = 1
@@ -151,8 +159,8 @@ class People:
     """Write JSON to stdout."""
 
     def __post_init__(self) -> None:
-        if unknown := set(self.rows) - ROWS.keys():
-            raise ValueError(f"rows must be of {', '.join(ROWS)}; got {', '.join(sorted(unknown))}")
+        if unknown := set(self.rows) - ALL_ROWS.keys():
+            raise ValueError(f"rows must be of {', '.join(ALL_ROWS)}; got {', '.join(sorted(unknown))}")
         if self.seeds < 1 or self.jobs < 1:
             raise ValueError(f"needs seeds and jobs >= 1, got {self.seeds} and {self.jobs}")
 
@@ -160,13 +168,13 @@ class People:
     def names(self) -> tuple[str, ...]:
         """The rows, each one's baseline before it."""
         chosen = set(self.rows)
-        while missing := {ROWS[name].beside for name in chosen} - chosen - {None}:
+        while missing := {ALL_ROWS[name].beside for name in chosen} - chosen - {None}:
             chosen |= missing
-        return tuple(name for name in ROWS if name in chosen)
+        return tuple(name for name in ALL_ROWS if name in chosen)
 
     def run(self) -> int:
         """Returns the exit code."""
-        size, rows = SIZES[self.size], [ROWS[name] for name in self.names]
+        size, rows = SIZES[self.size], [ALL_ROWS[name] for name in self.names]
         self._render(size)
         start = ("--data", self.out / "pairs", "--out", self.out / "start", "--resume")
         do("generative", "train", "texture", *start, *size.start)
@@ -176,7 +184,9 @@ class People:
         each(self._augment, sorted({(row.added, row.per_image) for row in rows if row.added in forms}), jobs=self.jobs)
         self._train_row(size, JUDGE, self.out / "judge", 98)
         generators = {form: self._scores(form) for form in FORMS if form in forms}
-        runs = [(ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names]
+        runs = [
+            (ALL_ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names
+        ]
         each(lambda one: self._train_row(size, *one), runs, jobs=self.jobs)
         results = [self._result(name) for name in self.names]
         if self.json:
@@ -230,7 +240,7 @@ class People:
         else:
             losses += ["--losses.triplet-weight", 1, "--sampler.images-per-identity", 4]
             losses += ["--losses.margin.real", 1, "--losses.margin.generated", row.alpha]
-        epochs = round(size.epochs / (1 + (row.per_image if row.added else 0))) or 1
+        epochs = round(row.length * size.epochs / (1 + (row.per_image if row.added else 0))) or 1
         length = ("--optimise.epochs", epochs, "--evaluate.every", epochs, "--seed", seed)
         options = (*data, *size.rows, *losses, *length)
         do("reid", "train", size.preset, "--out", folder, "--resume", *options, jobs=self.jobs)
@@ -240,7 +250,7 @@ class People:
         last = [scores_of(self.out / f"{name}-{seed}")[-1] for seed in range(self.seeds)]
         return {
             "row": name,
-            "beside": ROWS[name].beside,
+            "beside": ALL_ROWS[name].beside,
             "mean_ap": [one["mean_ap"] for one in last],
             "rank1": [one["cmc"][0] for one in last],
             "epochs": [],

@@ -296,7 +296,7 @@ COMPARED = {
 }  # fmt: skip
 
 
-RUNS = ("texture", "keypoints", "style", "guider", "transfer", "run")
+RUNS = ("texture", "keypoints", "style", "guider", "transfer", "judge", "run")
 SETS = ("pit", "market", "street", "real", "real-texture", "real-labelled", "market-restyled", "generated")
 
 
@@ -413,7 +413,7 @@ def test_generative_page_shows_every_step(generative_page: Path, demo: Path):
             assert all(f"{score:.4f}" in text for score in scores.values() if score is not None)
     transfer = json.loads((out / "transfer.json").read_text())["scores"]["generated"]
     assert all(f"{score:.4f}" in text for score in transfer.values() if score is not None)
-    for name in ("guider", "run"):
+    for name in ("guider", "judge", "run"):
         scores = read_metrics(out / name)[1][-1]["scores"]["out/demo/real-labelled"]
         assert f"{scores['mean_ap']:.1%}" in text and f"{scores['cmc'][0]:.1%}" in text
     *before, last = (out / "commands.txt").read_text().splitlines()
