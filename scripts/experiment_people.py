@@ -9,6 +9,7 @@ are about as long, counted in batches.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,15 +180,19 @@ class People:
         start = ("--data", self.out / "pairs", "--out", self.out / "start", "--resume")
         do("generative", "train", "texture", *start, *size.start)
         self._train_row(size, Row(), self.out / "guider", 99)
-        forms = {row.added for row in rows} - {None, "true"}
-        each(lambda form: self._train_generator(size, form), sorted(forms), jobs=self.jobs)
-        each(self._augment, sorted({(row.added, row.per_image) for row in rows if row.added in forms}), jobs=self.jobs)
-        self._train_row(size, JUDGE, self.out / "judge", 98)
-        generators = {form: self._scores(form) for form in FORMS if form in forms}
+        forms = [form for form in FORMS if form in {row.added for row in rows}]
         runs = [
             (ALL_ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names
         ]
-        each(lambda one: self._train_row(size, *one), runs, jobs=self.jobs)
+        runs.insert(0, (JUDGE, self.out / "judge", 98))
+        drawn = [one for one in runs if one[0].added in forms]
+        # Generators first: what else can be trained beside them keeps the cores busy when the last of them is alone.
+        tasks = [partial(self._train_generator, size, form) for form in forms]
+        tasks += [partial(self._train_row, size, *one) for one in runs if one not in drawn]
+        each(lambda task: task(), tasks, jobs=self.jobs)
+        generators = dict(zip(forms, each(self._scores, forms, jobs=self.jobs), strict=True))
+        each(self._augment, sorted({(row.added, row.per_image) for row, *_ in drawn}), jobs=self.jobs)
+        each(lambda one: self._train_row(size, *one), drawn, jobs=self.jobs)
         results = [self._result(name) for name in self.names]
         if self.json:
             write_json({"size": self.size, "results": results, "generators": generators})
@@ -220,7 +225,7 @@ class People:
     def _scores(self, form: str) -> dict[str, dict[str, float | None]]:
         """Of a generator's pictures of the people to search for, whom it has not seen, by answer."""
         sets = ("--data", self.out / "target", "--reid", self.out / "judge", "--sheet", self.out / f"{form}.png")
-        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json"))["scores"]
+        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json", jobs=self.jobs))["scores"]
 
     def _generated(self, form: str, per_image: int) -> Path:
         return self.out / f"generated-{form}-{per_image}"
