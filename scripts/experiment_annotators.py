@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiment_pictures import draw_labels
 from experiment_runs import do, each
 
 from generative.annotators.scores import HIGHER_IS_BETTER
@@ -76,7 +77,8 @@ SIZES: Mapping[str, Size] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotators:
-    """Train an annotator of each label, on pictures as they were rendered and restyled; write tables."""
+    """Train an annotator of each label, on pictures as they were rendered, restyled, and on both; write a table, pages on each, and
+    OUT/pictures.jpg."""
 
     out: Path
     """Folder for sets and runs."""
@@ -99,6 +101,7 @@ class Annotators:
         runs = [(label, taught) for label in self.labels for taught in TAUGHT]
         each(lambda one: self._train(size, *one), runs, jobs=self.jobs)
         results = [self._result(label) for label in self.labels]
+        draw_labels(self.out, self.labels, "both")
         if self.json:
             write_json({"size": self.size, "results": results})
         else:

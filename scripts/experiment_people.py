@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from experiment_pictures import draw_people
 from experiment_runs import do, each, scores_of, table
 
 from shards.console import write_json, write_text
@@ -144,7 +145,8 @@ SIZES: Mapping[str, Size] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
-    """Train networks that tell people apart with and without generated pictures, every row with every seed; write a table."""
+    """Train networks that tell people apart with and without generated pictures, every row with every seed; write tables, and
+    OUT/pictures.jpg."""
 
     out: Path
     """Folder for sets and runs."""
@@ -193,6 +195,8 @@ class People:
         generators = dict(zip(forms, each(self._scores, forms, jobs=self.jobs), strict=True))
         each(self._augment, sorted({(row.added, row.per_image) for row, *_ in drawn}), jobs=self.jobs)
         each(lambda one: self._train_row(size, *one), drawn, jobs=self.jobs)
+        if forms:
+            draw_people(self.out, forms)
         results = [self._result(name) for name in self.names]
         if self.json:
             write_json({"size": self.size, "results": results, "generators": generators})
@@ -225,7 +229,9 @@ class People:
     def _scores(self, form: str) -> dict[str, dict[str, float | None]]:
         """Of a generator's pictures of the people to search for, whom it has not seen, by answer."""
         sets = ("--data", self.out / "target", "--reid", self.out / "judge", "--sheet", self.out / f"{form}.png")
-        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json", jobs=self.jobs))["scores"]
+        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json", jobs=self.jobs))[
+            "scores"
+        ]
 
     def _generated(self, form: str, per_image: int) -> Path:
         return self.out / f"generated-{form}-{per_image}"
