@@ -216,8 +216,9 @@ def test_readme_names_every_file():
     assert listed == sorted(name for name in checkout_files() if name.startswith(own) and not name.startswith(folders))
 
 
-def test_readme_shows_pictures_that_are_there():
-    shown = re.findall(r"!\[.+?\]\((.+?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+def test_pictures_that_are_shown_are_there():
+    told = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BENCHMARKS.md"))
+    shown = re.findall(r"!\[.+?\]\((.+?)\)", told)
     kept = sorted((ROOT / ".readme").iterdir())
     assert sorted(shown) == [str(path.relative_to(ROOT)) for path in kept]
     assert sum(path.stat().st_size for path in kept) < 300_000

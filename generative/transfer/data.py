@@ -40,7 +40,7 @@ def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples
 
 
 def open_poses(places: Sequence[str], config: DataConfig, size: int) -> Samples:
-    """As `open_people`, but samples need no identity: one of nobody known is a class of its own."""
+    """As `open_people`, but samples need no identity: one of nobody known is a class of its own. Junk and distractors are left out."""
     return _open(places, config, size, known=False)
 
 
