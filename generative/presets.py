@@ -6,10 +6,10 @@ What a paper leaves open is filled in with the usual choice, and its line says s
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
+from generative.annotators.config import AnnotatorTrainConfig
 from generative.annotators.iuv import IuvConfig
 from generative.annotators.keypoints import KeypointsConfig
 from generative.annotators.parts import PartsConfig
-from generative.config import AnnotatorTrainConfig
 from generative.style.config import StyleConfig
 from generative.transfer.config import TransferConfig
 from reid.augment import AugmentConfig

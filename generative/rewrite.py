@@ -51,7 +51,7 @@ def decode_picture(raw: tuple[str, dict[str, bytes]], size: tuple[int, int], *, 
     key, members = raw
     values = decode_fields(key, members, ["image", "meta"], shard=shard)
     image = values["image"]
-    check_size(image, key=key, shard=shard)
+    check_size(image, shard=shard, key=key)
     return DecodedSample(key=key, members=members, meta=values["meta"], image=image, picture=resize(image, size))
 
 

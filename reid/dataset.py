@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -33,7 +33,7 @@ class DataConfig:
     generated: tuple[str, ...] = ()
     """Sets of generated pictures; identities that they share with another set are the same classes."""
     pairs: tuple[str, ...] = ()
-    """Sets of rendered pictures and textures, whose identities are not used."""
+    """Sets of rendered pictures and textures, whose identities are not used: of their split train, or of none in sets that have none."""
     pairs_ratio: tuple[int, int] = (1, 1)
     """Batches of identities to batches of pairs (SAN, table 5)."""
     memory_gib: float = 8.0
@@ -173,29 +173,43 @@ def open_train_set(config: DataConfig, input: InputConfig) -> Samples:
     for table, indices, (origin, place) in zip(tables, chosen, places, strict=True):
         _warn_of_origins(table.origins[indices], origin, place)
         _check_fields(table, indices, [input.picture])
-    identities = np.concatenate([table.identities[indices] for table, indices in zip(tables, chosen, strict=True)])
-    class_names, classes = np.unique(identities, return_inverse=True)
-    counts = [len(indices) for indices in chosen]
-    keys = [
-        f"{place.rstrip('/')}/{table.keys[i]}"
-        for table, indices, (_, place) in zip(tables, chosen, places, strict=True)
-        for i in indices
-    ]
-    return Samples(
+    samples = gather_samples([place for _, place in places], tables, chosen, input, config.max_bad_samples)
+    origins = np.repeat([ORIGINS.index(origin) for origin, _ in places], [len(indices) for indices in chosen])
+    return replace(samples, origins=origins)
+
+
+def gather_samples(
+    places: Sequence[str],
+    tables: Sequence[Table],
+    rows: Sequence[np.ndarray],
+    input: InputConfig,
+    max_bad_samples: int,
+    kind: type[Samples] = Samples,
+) -> Samples:
+    """Samples `rows`, (n,) int64 each, of the sets `tables` that lie at `places`, read without labels, in that order: a class for
+    each identity, and origins as the sets tell them."""
+    columns = {
+        name: np.concatenate([getattr(table, name)[chosen] for table, chosen in zip(tables, rows, strict=True)])
+        for name in ("keys", "identities", "origins", "camera_ids")
+    }
+    counts = [len(chosen) for chosen in rows]
+    within = np.repeat([f"{place.rstrip('/')}/" for place in places], counts)
+    class_names, classes = np.unique(columns["identities"], return_inverse=True)
+    return kind(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), counts),
-        index_in=np.concatenate(chosen),
-        keys=np.array(keys),
+        index_in=np.concatenate(rows),
+        keys=np.char.add(within, columns["keys"]),
         classes=classes.astype(np.int64),
-        origins=np.repeat([ORIGINS.index(origin) for origin, _ in places], counts),
-        camera_ids=np.concatenate([table.camera_ids[indices] for table, indices in zip(tables, chosen, strict=True)]),
+        origins=np.array([ORIGINS.index(origin) for origin in columns["origins"]]),
+        camera_ids=columns["camera_ids"],
         class_names=tuple(class_names.tolist()),
         input=input,
         labels=frozenset(),
         may_lack_iuv=False,
         uv_layout=None,
-        max_bad_samples=config.max_bad_samples,
-        bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
+        max_bad_samples=max_bad_samples,
+        bad=torch.zeros(sum(counts), dtype=torch.bool).share_memory_(),
     )
 
 
@@ -234,8 +248,12 @@ def samples_to_train_on(table: Table, place: str) -> np.ndarray:
 
 def are_known(identities: np.ndarray) -> np.ndarray:
     """identities (N,) str -> (N,) bool: whether they are somebody's, and neither junk nor distractors."""
-    nobody = np.logical_or.reduce([np.char.endswith(identities, end) for end in NOBODY])
-    return (identities != "") & ~nobody
+    return (identities != "") & ~are_nobody(identities)
+
+
+def are_nobody(identities: np.ndarray) -> np.ndarray:
+    """identities (N,) str -> (N,) bool: whether they are of junk or distractors."""
+    return np.logical_or.reduce([np.char.endswith(identities, end) for end in NOBODY])
 
 
 def rows_in_split(table: Table, wanted: np.ndarray, place: str) -> np.ndarray:

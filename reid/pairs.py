@@ -109,7 +109,8 @@ def shard_pairs(
     *,
     seed: int,
 ) -> Pairs:
-    """Batches of batch_size, in this process, from the sets under config.pairs, read in sequence by worker processes.
+    """Batches of batch_size, in this process, from the sets under config.pairs, read in sequence by worker processes: of their
+    samples of the split "train", or of no split in sets that have none.
 
     The batches come in rounds of as many as the sets hold for all processes together. Round k is an endless, shuffled
     stream of seed and epoch k, split over processes and workers, of which the round's batches are taken; so any batch is
@@ -127,19 +128,6 @@ def shard_pairs(
         raise ValueError("no source of pairs: name at least one set under pairs")
     for place, manifest in manifests.items():
         _check_fields(place, manifest, [input.picture, *labels])
-    num_shards = sum(manifest.num_shards for manifest in manifests.values())
-    if num_shards < num_processes * num_workers:
-        raise ValueError(
-            f"pairs need a shard for each of {num_processes} processes x {num_workers} workers, the sets have {num_shards}: "
-            "use a smaller num_workers, or write the sets with fewer samples per shard"
-        )
-    num_samples = sum(manifest.num_samples for manifest in manifests.values())
-    per_round = num_samples // (batch_size * num_processes)
-    if per_round < 1:
-        raise ValueError(
-            f"{num_samples} pairs are fewer than a batch of {batch_size} for each of {num_processes} processes: "
-            "use a smaller batch, or larger sets"
-        )
     samples = stream(
         config.pairs,
         fields=[*dict.fromkeys([*fields_to_read(input, labels), "meta"])],
@@ -147,7 +135,20 @@ def shard_pairs(
         seed=seed,
         repeat=True,
         max_bad_samples=config.max_bad_samples,
+        to_train=True,
     )
+    num_shards, num_samples = samples.num_shards, samples.num_samples
+    if num_shards < num_processes * num_workers:
+        raise ValueError(
+            f"pairs need a shard for each of {num_processes} processes x {num_workers} workers, the sets have {num_shards}: "
+            "use a smaller num_workers, or write the sets with fewer samples per shard"
+        )
+    per_round = num_samples // (batch_size * num_processes)
+    if per_round < 1:
+        raise ValueError(
+            f"{num_samples} pairs are fewer than a batch of {batch_size} for each of {num_processes} processes: "
+            "use a smaller batch, or larger sets"
+        )
     loader = DataLoader(
         _Fitted(samples, input, labels),
         batch_size=batch_size,
@@ -181,13 +182,13 @@ def shard_pairs(
 
 def uv_layout_of(config: DataConfig) -> str | None:
     """The uv layout that the first sample of somebody under config.pairs names; None where it names none."""
-    metas = (sample["meta"] for sample in stream(config.pairs[0], fields=["meta"]))
+    metas = (sample["meta"] for sample in stream(config.pairs[0], fields=["meta"], to_train=True))
     return next((meta.uv_layout for meta in metas if not meta.is_nobody), None)
 
 
 def num_pairs(config: DataConfig) -> int:
-    """Samples in the sets under config.pairs."""
-    return sum(manifest_of(place).num_samples for place in config.pairs)
+    """Samples to learn from in the sets under config.pairs."""
+    return stream(config.pairs, to_train=True).num_samples if config.pairs else 0
 
 
 def _check_fields(place: str, manifest: Manifest, fields: Iterable[Label]) -> None:

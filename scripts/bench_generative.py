@@ -25,17 +25,17 @@ from bench_gan import gan_training
 from bench_methods import render
 from bench_training import wait
 
-from generative.annotate import AnnotateShards
+from generative.annotators.annotate import AnnotateShards
+from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import OpenAnnotator, open_annotator
 from generative.annotators.texture import annotate_textures
-from generative.artist import own_artist
-from generative.augment import known_people
 from generative.device import autocast, autocast_of
-from generative.generate import GenerateShard
-from generative.mean_texture import with_mean_texture
-from generative.pose_bank import PoseBank
 from generative.presets import PRESETS
+from generative.transfer.artist import own_artist
+from generative.transfer.augment import known_people
+from generative.transfer.generate import GenerateShard
 from generative.transfer.networks import NetworkConfig, Players
+from generative.transfer.pose_bank import PoseBank
 from generative.transfer.run import load_transfer
 from reid.batch import normalise
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
@@ -212,7 +212,7 @@ def augmenting(bench: Bench, data: Path, folder: Path) -> list[Figure]:
         run_hash=run.hash,
         data=table,
         rows=(np.arange(num),),
-        bank=PoseBank(table=table, seed=0, min_joints=8),
+        bank=PoseBank(table=table, rows=np.arange(len(table)), seed=0, min_joints=8),
         is_own=True,
         per_image=PER_IMAGE,
         size=None,

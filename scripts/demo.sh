@@ -44,7 +44,7 @@ run python -m shards pack market1501 "$out/street-folders" "$out/real" --dataset
 
 # What the renderer knows, learned from it, scored on people and cameras never seen, and written into the real layout.
 run python -m generative train texture --data "$out/pit" "$out/market" --out "$out/texture" --resume "${small[@]}" \
-  --model.last-upsampling bilinear --input.height 64 --input.width 64 --augment.pad 3 --optimise.epochs 6
+  --model.last-upsampling bilinear --input.height 64 --input.width 64 --augment.pad 3 --optimise.epochs 5
 run python -m generative train keypoints --data "$out/pit" "$out/market" --out "$out/keypoints" --resume "${small[@]}" \
   --input.height 96 --input.width 48 --augment.pad 4 --augment.rotate 15 --optimise.epochs 6
 for label in texture keypoints; do
@@ -62,18 +62,20 @@ run python -m generative train style --data "$out/market" --target "$out/real" -
 run python -m generative restyle "$out/style" --data "$out/market" --out "$out/market-restyled"
 
 # The real people in the poses of rendered ones, drawn under the eyes of a network that tells them apart.
-run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume --optimise.epochs 12
+run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume --optimise.epochs 10
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
-  --networks.discriminator-width 16 --optimise.epochs 26 --optimise.average 0.99
+  --networks.discriminator-width 16 --networks.spectral-norm --optimise.epochs 20 --optimise.average 0.99
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 
-# Real, rendered and generated people together.
+# Real and rendered people together, which is who judges what was drawn; and with generated ones.
+run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" --out "$out/judge" --resume \
+  --optimise.epochs 5
+run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/judge" --json | tee "$out/transfer.json"
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" \
-  --data.generated "$out/generated" --out "$out/run" --resume --optimise.epochs 8
+  --data.generated "$out/generated" --out "$out/run" --resume --optimise.epochs 6
 run python -m reid evaluate "$out/run" --rerank
-run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/run" --json | tee "$out/transfer.json"
 
 run python -m reid report "$out/run" --out "$out/reid.html"
 run python scripts/demo_generative.py "$out" --out "$out/generative.html" --commands "$out/commands.txt"

@@ -17,10 +17,10 @@ import torch
 import tyro
 from jinja2 import ChoiceLoader, FileSystemLoader
 
-from generative.evaluate import PREDICTORS, Evaluation
-from generative.evaluate_transfer import ANSWERS, HIGHER_IS_BETTER
+from generative.annotators.evaluate import PREDICTORS, Evaluation
 from generative.report.annotator import Compared, score_rows
-from generative.skeleton import draw_skeletons
+from generative.transfer.evaluate import ANSWERS, HIGHER_IS_BETTER
+from generative.transfer.skeleton import draw_skeletons
 from reid.dataset import are_known
 from reid.fit import Label
 from reid.journal import read_metrics
@@ -122,7 +122,13 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
         moved=show_moved(sets),
         transfer_scores=transfer_scores(folder / "transfer.json"),
         people=show_people(sets),
-        reid_scores=reid_scores({"real alone": folder / "guider", "real, rendered and generated": folder / "run"}),
+        reid_scores=reid_scores(
+            {
+                "real alone": folder / "guider",
+                "real and rendered": folder / "judge",
+                "real, rendered and generated": folder / "run",
+            }
+        ),
         charts=[chart for name in (*LABELS, "style", "transfer") for chart in curves(folder / name, name)],
         commands=commands,
         version=package_version(),

@@ -2,7 +2,8 @@
 
 Training are rendered pairs; test are people in other outfits before other cameras, whose pictures are warm, pale and soft.
 Generators of style learn that look from other pictures of it, without labels, and give it to the training pictures, which keep
-their labels (Part awareness, table VIII; SAN trains on rendered pictures alone).
+their labels. Annotators learn from pictures as they were rendered, restyled, or from both together, as in Part awareness,
+table VIII, in as many batches.
 """
 
 import json
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiment_pictures import draw_labels
 from experiment_runs import do, each
 
-from generative.scores import HIGHER_IS_BETTER
+from generative.annotators.scores import HIGHER_IS_BETTER
+from generative.presets import PRESETS
 from shards.console import write_json, write_text
 
 LABELS = tuple(HIGHER_IS_BETTER)
+TAUGHT = {"pairs": "as rendered", "restyled": "restyled", "both": "both"}
+"""What annotators learn from -> the name of their column."""
 LOOK = (
     *("--network.hours", "dusk", "--network.num-indoor", "1"),
     *("--sensor.temperature-ev", "0.25", "0.45", "--sensor.saturation", "0.35", "0.6", "--sensor.veil", "0.05", "0.12"),
@@ -35,6 +40,8 @@ class Size:
     """People of whom style is learned."""
     num_test: int
     """People to be labelled."""
+    epochs: int | None
+    """Of annotators, None for those of their presets; half as many on both sets."""
     every: tuple[str, ...]
     """Options of all annotators."""
     style: tuple[str, ...]
@@ -45,35 +52,38 @@ def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, channels: i
     """Options of ResNet-18 on small pictures, with one schedule for all."""
     picture = ("--input.height", str(height), "--input.width", str(width))
     return {
+        "epochs": epochs,
         "every": (
             *("--model.backbone.name", "resnet18", "--model.backbone.weights", "none", *picture, "--augment.pad", "5"),
-            *("--optimise.optimiser", "adam", "--optimise.learning-rate", "5e-4", "--optimise.epochs", str(epochs)),
+            *("--optimise.optimiser", "adam", "--optimise.learning-rate", "5e-4"),
             *("--optimise.weight-decay", "0", "--optimise.milestones", "--optimise.decay", "cosine"),
             *("--sampler.batch-size", "16"),
         ),
         "style": (
             *("--networks.height", str(height), "--networks.width", str(width), "--networks.channels", str(channels)),
             *("--networks.discriminator-channels", str(channels), "--networks.embedding-channels", str(channels)),
-            *("--networks.blocks", "4", "--optimise.epochs", str(style_epochs)),
+            *("--networks.blocks", "4", "--losses.identity-weight", "1"),
+            *("--optimise.batch-size", "4", "--optimise.learning-rate", "1e-3", "--optimise.epochs", str(style_epochs)),
         ),
     }
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(num_pairs=32, num_look=4, num_test=4, **_cpu(64, 32, epochs=1, style_epochs=1, channels=8)),
-    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(128, 64, epochs=6, style_epochs=2, channels=16)),
-    "full": Size(num_pairs=9290, num_look=700, num_test=300, every=(), style=()),
+    "tiny": Size(num_pairs=32, num_look=4, num_test=4, **_cpu(64, 32, epochs=2, style_epochs=1, channels=8)),
+    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(96, 48, epochs=4, style_epochs=2, channels=16)),
+    "full": Size(num_pairs=9290, num_look=700, num_test=300, epochs=None, every=(), style=()),
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotators:
-    """Train an annotator of each label, on pictures as they were rendered and restyled; write tables."""
+    """Train an annotator of each label, on pictures as they were rendered, restyled, and on both; write a table, pages on each, and
+    OUT/pictures.jpg."""
 
     out: Path
     """Folder for sets and runs."""
     size: Literal["tiny", "small", "full"] = "small"
-    """tiny: shows that it works, and no scores; small: ResNet-18 at 128 x 64; full: the papers' settings."""
+    """tiny: shows that it works, and no scores; small: ResNet-18 at 96 x 48; full: the papers' settings."""
     labels: tuple[Literal[LABELS], ...] = LABELS  # type: ignore[valid-type]
     """What is learned."""
     jobs: int = 1
@@ -88,9 +98,10 @@ class Annotators:
         style = ("--data", self.out / "pairs", "--target", self.out / "look", "--out", self.out / "style", "--resume")
         do("generative", "train", "style", *style, *size.style)
         do("generative", "restyle", self.out / "style", "--data", self.out / "pairs", "--out", self.out / "restyled")
-        runs = [(label, taught) for label in self.labels for taught in ("pairs", "restyled")]
+        runs = [(label, taught) for label in self.labels for taught in TAUGHT]
         each(lambda one: self._train(size, *one), runs, jobs=self.jobs)
         results = [self._result(label) for label in self.labels]
+        draw_labels(self.out, self.labels, "both")
         if self.json:
             write_json({"size": self.size, "results": results})
         else:
@@ -118,18 +129,20 @@ class Annotators:
 
     def _train(self, size: Size, label: str, taught: str) -> None:
         """Go on with a run to its end; one that is finished is left as it is."""
-        out = ("--data", self.out / taught, "--out", self.out / f"{label}-{taught}", "--resume")
-        do("generative", "train", label, *out, *size.every, jobs=self.jobs)
+        sets = [self.out / one for one in (("pairs", "restyled") if taught == "both" else (taught,))]
+        out = ("--data", *sets, "--out", self.out / f"{label}-{taught}", "--resume")
+        length = ("--optimise.epochs", (size.epochs or PRESETS[label]().optimise.epochs) // len(sets))
+        do("generative", "train", label, *out, *size.every, *length, jobs=self.jobs)
 
     def _result(self, label: str) -> dict[str, Any]:
-        """Scores of a label's annotators, and of what they have to beat."""
+        """Scores of a label's annotators, and of what they have to beat; a page on each, with pictures."""
         told = {}
-        for taught in ("pairs", "restyled"):
-            scored = do("generative", "evaluate", self.out / f"{label}-{taught}", "--data", self.out / "test", "--json")
+        for taught in TAUGHT:
+            sets = ("--data", self.out / "test", "--report", self.out / f"{label}-{taught}.html")
+            scored = do("generative", "evaluate", self.out / f"{label}-{taught}", *sets, "--json")
             told[taught] = next(iter(json.loads(scored).values()))["scores"]
-        names = {"mean": ("pairs", "mean"), "untrained": ("pairs", "untrained")}
-        names |= {"as rendered": ("pairs", "trained"), "restyled": ("restyled", "trained")}
-        return {"label": label, "scores": {name: told[taught][which] for name, (taught, which) in names.items()}}
+        scores = {name: told["pairs"][name] for name in ("mean", "untrained")}
+        return {"label": label, "scores": scores | {name: told[taught]["trained"] for taught, name in TAUGHT.items()}}
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:

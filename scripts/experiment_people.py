@@ -8,10 +8,12 @@ are about as long, counted in batches.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from experiment_pictures import draw_people
 from experiment_runs import do, each, scores_of, table
 
 from shards.console import write_json, write_text
@@ -29,8 +31,10 @@ class Row:
     """Smoothing of their labels (eq. 7); 1 is LSRO's, which knows nobody in them."""
     alpha: float | None = None
     """With triplets: their margin where the anchor is generated, beside 1 where it is not (sec. 3.3); None leaves triplets out."""
+    length: int = 1
+    """How many times as long it is trained as the others."""
     beside: str | None = None
-    """The row that it differs from in nothing but what its name says; None of a baseline."""
+    """The row that it is to be compared with: it differs from that one in what its name says; None of a baseline."""
 
 
 _GUIDED = Row(added="ce", beside="transfer")
@@ -45,9 +49,16 @@ ROWS: Mapping[str, Row] = {
     **{f"epsilon-{value:g}": Row(added="ce", epsilon=value, beside="transfer-ce") for value in (0.0, 0.2, 0.6)},
     **{f"per-image-{count}": Row(added="ce", per_image=count, beside="transfer-ce") for count in (1, 4)},
     "triplets": Row(alpha=1.0),
-    **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="triplets") for value in (0.3, 0.5, 1.0)},
+    "alpha-1": Row(added="ce", alpha=1.0, beside="triplets"),
+    **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="alpha-1") for value in (0.3, 0.5)},
 }
 """Name -> row. `true-poses` is what a generator without fault would give."""
+LONG_ROWS: Mapping[str, Row] = {
+    f"{name}-x3": replace(ROWS[name], length=3, beside=ROWS[name].beside and f"{ROWS[name].beside}-x3")
+    for name in ("baseline", "true-poses", "transfer", "transfer-ce")
+}
+"""What so short a training hides; trained only where they are named."""
+ALL_ROWS = {**ROWS, **LONG_ROWS}
 FORMS = ("none", "ce", "triplet")
 """Of guiders, as they are listed."""
 JUDGE = Row(added="true", epsilon=0.0, alpha=1.0)
@@ -134,14 +145,15 @@ SIZES: Mapping[str, Size] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
-    """Train networks that tell people apart with and without generated pictures, every row with every seed; write a table."""
+    """Train networks that tell people apart with and without generated pictures, every row with every seed; write tables, and
+    OUT/pictures.jpg."""
 
     out: Path
     """Folder for sets and runs."""
     size: Literal["tiny", "small", "full"] = "small"
     """tiny: shows that it works, and no scores; small: ResNet-18 at 96 x 48, a generator of 64 x 64; full: the paper's settings."""
     rows: tuple[str, ...] = tuple(ROWS)
-    """Of ROWS."""
+    """Of ROWS and LONG_ROWS."""
     seeds: int = 3
     """Runs of each row; generators are trained once."""
     jobs: int = 1
@@ -150,8 +162,8 @@ class People:
     """Write JSON to stdout."""
 
     def __post_init__(self) -> None:
-        if unknown := set(self.rows) - ROWS.keys():
-            raise ValueError(f"rows must be of {', '.join(ROWS)}; got {', '.join(sorted(unknown))}")
+        if unknown := set(self.rows) - ALL_ROWS.keys():
+            raise ValueError(f"rows must be of {', '.join(ALL_ROWS)}; got {', '.join(sorted(unknown))}")
         if self.seeds < 1 or self.jobs < 1:
             raise ValueError(f"needs seeds and jobs >= 1, got {self.seeds} and {self.jobs}")
 
@@ -159,24 +171,32 @@ class People:
     def names(self) -> tuple[str, ...]:
         """The rows, each one's baseline before it."""
         chosen = set(self.rows)
-        while missing := {ROWS[name].beside for name in chosen} - chosen - {None}:
+        while missing := {ALL_ROWS[name].beside for name in chosen} - chosen - {None}:
             chosen |= missing
-        return tuple(name for name in ROWS if name in chosen)
+        return tuple(name for name in ALL_ROWS if name in chosen)
 
     def run(self) -> int:
         """Returns the exit code."""
-        size, rows = SIZES[self.size], [ROWS[name] for name in self.names]
+        size, rows = SIZES[self.size], [ALL_ROWS[name] for name in self.names]
         self._render(size)
         start = ("--data", self.out / "pairs", "--out", self.out / "start", "--resume")
         do("generative", "train", "texture", *start, *size.start)
         self._train_row(size, Row(), self.out / "guider", 99)
-        forms = {row.added for row in rows} - {None, "true"}
-        each(lambda form: self._train_generator(size, form), sorted(forms), jobs=self.jobs)
-        each(self._augment, sorted({(row.added, row.per_image) for row in rows if row.added in forms}), jobs=self.jobs)
-        self._train_row(size, JUDGE, self.out / "judge", 98)
-        generators = {form: self._scores(form) for form in FORMS if form in forms}
-        runs = [(ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names]
-        each(lambda one: self._train_row(size, *one), runs, jobs=self.jobs)
+        forms = [form for form in FORMS if form in {row.added for row in rows}]
+        runs = [
+            (ALL_ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names
+        ]
+        runs.insert(0, (JUDGE, self.out / "judge", 98))
+        drawn = [one for one in runs if one[0].added in forms]
+        # Generators first: what else can be trained beside them keeps the cores busy when the last of them is alone.
+        tasks = [partial(self._train_generator, size, form) for form in forms]
+        tasks += [partial(self._train_row, size, *one) for one in runs if one not in drawn]
+        each(lambda task: task(), tasks, jobs=self.jobs)
+        generators = dict(zip(forms, each(self._scores, forms, jobs=self.jobs), strict=True))
+        each(self._augment, sorted({(row.added, row.per_image) for row, *_ in drawn}), jobs=self.jobs)
+        each(lambda one: self._train_row(size, *one), drawn, jobs=self.jobs)
+        if forms:
+            draw_people(self.out, forms)
         results = [self._result(name) for name in self.names]
         if self.json:
             write_json({"size": self.size, "results": results, "generators": generators})
@@ -208,8 +228,10 @@ class People:
 
     def _scores(self, form: str) -> dict[str, dict[str, float | None]]:
         """Of a generator's pictures of the people to search for, whom it has not seen, by answer."""
-        sets = ("--data", self.out / "target", "--reid", self.out / "judge")
-        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json"))["scores"]
+        sets = ("--data", self.out / "target", "--reid", self.out / "judge", "--sheet", self.out / f"{form}.png")
+        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json", jobs=self.jobs))[
+            "scores"
+        ]
 
     def _generated(self, form: str, per_image: int) -> Path:
         return self.out / f"generated-{form}-{per_image}"
@@ -229,7 +251,7 @@ class People:
         else:
             losses += ["--losses.triplet-weight", 1, "--sampler.images-per-identity", 4]
             losses += ["--losses.margin.real", 1, "--losses.margin.generated", row.alpha]
-        epochs = round(size.epochs / (1 + (row.per_image if row.added else 0))) or 1
+        epochs = round(row.length * size.epochs / (1 + (row.per_image if row.added else 0))) or 1
         length = ("--optimise.epochs", epochs, "--evaluate.every", epochs, "--seed", seed)
         options = (*data, *size.rows, *losses, *length)
         do("reid", "train", size.preset, "--out", folder, "--resume", *options, jobs=self.jobs)
@@ -239,7 +261,7 @@ class People:
         last = [scores_of(self.out / f"{name}-{seed}")[-1] for seed in range(self.seeds)]
         return {
             "row": name,
-            "beside": ROWS[name].beside,
+            "beside": ALL_ROWS[name].beside,
             "mean_ap": [one["mean_ap"] for one in last],
             "rank1": [one["cmc"][0] for one in last],
             "epochs": [],

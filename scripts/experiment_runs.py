@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reid.journal import read_metrics
+
+Result = TypeVar("Result")
 
 
 def do(package: str, *arguments: Any, jobs: int = 1) -> str:
@@ -27,10 +29,10 @@ def do(package: str, *arguments: Any, jobs: int = 1) -> str:
     return done.stdout
 
 
-def each(task: Callable[[Any], None], of: Sequence[Any], *, jobs: int) -> None:
-    """Do a task for each of these, `jobs` at a time."""
+def each(task: Callable[[Any], Result], of: Sequence[Any], *, jobs: int) -> list[Result]:
+    """What a task gives for each of these, done `jobs` at a time."""
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(task, of))
+        return list(pool.map(task, of))
 
 
 def scores_of(folder: Path) -> list[dict[str, Any]]:

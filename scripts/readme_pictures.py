@@ -44,15 +44,15 @@ class Pictures:
         # Small enough for a page, by size and by palette; smooth labels would show a palette's steps.
         crowd = crowd.resize((crowd.width * 2 // 3, crowd.height * 2 // 3), Image.Resampling.LANCZOS)
         crowd = crowd.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+        labels = Image.fromarray(draw_sheet([people[self.labelled]]))
         pictures = {
-            "people.png": crowd,
-            "labels.png": Image.fromarray(draw_sheet([people[self.labelled]])),
-            "scenes.jpg": draw_network(self.seed),
+            "people.png": (crowd, {"format": "PNG", "optimize": True}),
+            "labels.jpg": (labels, {"format": "JPEG", "quality": 85, "subsampling": 0}),
+            "scenes.jpg": (draw_network(self.seed), {"format": "JPEG", "quality": 70}),
         }
-        for name, picture in pictures.items():
+        for name, (picture, options) in pictures.items():
             with atomic_file(self.out / name) as file:
-                options = {"quality": 70} if name.endswith("jpg") else {"optimize": True}
-                picture.save(file, format="JPEG" if name.endswith("jpg") else "PNG", **options)
+                picture.save(file, **options)
             write_text(f"{self.out / name}: {(self.out / name).stat().st_size:,} bytes")
         return 0
 

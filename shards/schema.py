@@ -33,7 +33,8 @@ __all__ = [
 
 TEXTURE_SIZE = 256
 """Height and width of `texture`, texels."""
-_KEY = re.compile("[A-Za-z0-9_-]{1,80}")
+MAX_KEY_LENGTH = 80
+_KEY = re.compile(f"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 
 Field = Literal["image", "meta", "texture", "aligned", "iuv", "parts"]
 Codec = Literal["jpeg", "png", "json"]

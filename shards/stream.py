@@ -40,6 +40,7 @@ def stream(
     weights: Sequence[float] | None = None,
     repeat: bool = False,
     max_bad_samples: int = 0,
+    to_train: bool = False,
 ) -> "ShardStream":
     """Samples of one or several sets, in shard order, for a DataLoader or a plain loop.
 
@@ -52,6 +53,9 @@ def stream(
     weights: one positive number per source. Each sample then comes from a source drawn with that probability, every
     source starts over when it is spent, and the stream has no end. max_bad_samples: samples that may be skipped, each
     logged as a warning, before one raises, in each worker; damage to the tar itself ends the shard and counts once.
+
+    to_train: whether only samples to learn from are given: of the split "train", or of no split in sets that have none. Shards
+    without any are left out, and not counted among those that workers share.
 
     Raises ValueError for bad arguments, FileNotFoundError, and ShardError naming shard, key and field of what is wrong;
     of URLs also PermissionError, and ConnectionError after several tries, which is never skipped.
@@ -66,6 +70,11 @@ def stream(
     if fields is not None and (unknown := set(fields) - set(EXTENSIONS.values())):
         raise ValueError(f"unknown fields {sorted(unknown)}; known are {sorted(set(EXTENSIONS.values()))}")
     shards = [_resolve(str(place)) for place in places]
+    splits: dict[str, str] = {}
+    if to_train:
+        for place, source in zip(places, shards, strict=True):
+            splits |= _to_train(str(place), source)
+        shards = [{url: entry for url, entry in source.items() if url in splits} for source in shards]
     return ShardStream(
         shards if weights is not None else [{url: entry for source in shards for url, entry in source.items()}],
         fields=None if fields is None else tuple(fields),
@@ -75,6 +84,7 @@ def stream(
         weights=None if weights is None else tuple(weights),
         repeat=repeat,
         max_bad_samples=max_bad_samples,
+        splits=splits,
     )
 
 
@@ -92,10 +102,12 @@ class ShardStream(IterableDataset):
         weights: tuple[float, ...] | None,
         repeat: bool,
         max_bad_samples: int,
+        splits: Mapping[str, str],
     ):
-        """sources: shard path or URL -> its entry in the manifest (None without), one mapping each; the rest as `stream`."""
+        """sources: shard path or URL -> its entry in the manifest (None without), one mapping each; splits: shard -> the one
+        split of it that is given, or "none", where not all are; the rest as `stream`."""
         super().__init__()
-        self._sources, self._fields, self._weights = sources, fields, weights
+        self._sources, self._fields, self._weights, self._splits = sources, fields, weights, splits
         self._shuffle_buffer, self._seed, self._repeat = shuffle_buffer, seed, repeat
         self._max_bad_samples = max_bad_samples
         self._node = pytorch_worker_info()[:2]
@@ -104,8 +116,18 @@ class ShardStream(IterableDataset):
     @property
     def num_samples(self) -> int | None:
         """Samples of all sources together, over all ranks; None where a source has no manifest."""
-        entries = [entry for source in self._sources for entry in source.values()]
-        return None if None in entries else sum(entry.num_samples for entry in entries)
+        entries = {url: entry for source in self._sources for url, entry in source.items()}
+        if None in entries.values():
+            return None
+        return sum(
+            entry.splits[self._splits[url]] if url in self._splits else entry.num_samples
+            for url, entry in entries.items()
+        )
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of all sources together, which ranks and workers share."""
+        return sum(map(len, self._sources))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass; reaches DataLoader workers that are kept alive."""
@@ -168,7 +190,8 @@ class ShardStream(IterableDataset):
 
     def _read(self, shards: Iterator[tuple[str, ShardEntry | None]], bad: "_BadSamples") -> Iterator[Raw]:
         fields = self._fields
-        extensions = None if fields is None else {ext for ext, field in EXTENSIONS.items() if field in fields}
+        read = fields if fields is None or not self._splits else {*fields, "meta"}
+        extensions = None if read is None else {ext for ext, field in EXTENSIONS.items() if field in read}
         for url, entry in shards:
             num_read = 0
             try:
@@ -185,6 +208,10 @@ class ShardStream(IterableDataset):
         for shard, key, members in raws:
             try:
                 data = contents(key, members, shard=shard)
+                if shard in self._splits:
+                    split = decode_fields(key, data, ["meta"], shard=shard)["meta"].split
+                    if (split or "none") != self._splits[shard]:
+                        continue
                 if self._fields is None:
                     sample: Any = decode_sample(key, data, shard=shard)
                 else:
@@ -216,6 +243,20 @@ def _resolve(place: str) -> dict[str, ShardEntry | None]:
     if place.endswith(".tar"):
         return dict.fromkeys(braceexpand.braceexpand(place))
     return {f"{place.rstrip('/')}/{entry.name}": entry for entry in manifest_of(place).shards}
+
+
+def _to_train(place: str, source: Mapping[str, ShardEntry | None]) -> dict[str, str]:
+    """Shards that hold samples to learn from -> the split that these are of, or "none"."""
+    if None in source.values():
+        raise ValueError(
+            f"{place}: which samples are to be learned from is told by sets, not by shards: name the folder"
+        )
+    found = {split for entry in source.values() for split in entry.splits}
+    wanted = "none" if found <= {"none"} else "train"
+    shards = {url: wanted for url, entry in source.items() if entry.splits.get(wanted)}
+    if not shards:
+        raise ValueError(f'{place}: no sample to learn from is of the split "train", splits are {sorted(found)}')
+    return shards
 
 
 def read_shard(source: str | Path, entry: ShardEntry) -> Iterator[tuple[str, dict[str, bytes]]]:

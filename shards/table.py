@@ -81,23 +81,29 @@ class Table:
 
     def __getitem__(self, i: int) -> Sample:
         """Sample `i`, every field decoded and validated."""
-        key, shard = self._locate(i)
+        shard, key = self.locate(i)
         return decode_sample(key, self.read_members(i), shard=shard)
 
     def read(self, i: int, fields: Collection[Field]) -> dict[str, Any]:
         """Chosen fields of sample `i`: {"key": str, field: array, Meta or None}. Only these are read and decoded."""
-        key, shard = self._locate(i)
+        shard, key = self.locate(i)
         wanted = [extension for extension, field in EXTENSIONS.items() if field in fields]
         return decode_fields(key, self.read_members(i, wanted), fields, shard=shard)
 
+    def locate(self, i: int) -> tuple[str, str]:
+        """File name of the shard that holds sample `i`, and its key, for errors. Raises IndexError."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} of a table of {len(self)}")
+        return self.manifest.shards[self._shard_of[i]].name, str(self.keys[i])
+
     def has(self, i: int, extensions: Collection[str]) -> bool:
         """Whether sample `i` has a member of one of these file extensions."""
-        self._locate(i)
+        self.locate(i)
         return any(self._sizes[i, _EXTENSIONS.index(extension)] >= 0 for extension in extensions)
 
     def read_members(self, i: int, extensions: Collection[str] = _EXTENSIONS) -> dict[str, bytes]:
         """Members of sample `i` as they lie in the shard: file extension -> bytes, for those asked for that it has."""
-        key, shard = self._locate(i)
+        shard, key = self.locate(i)
         members = {}
         for extension in extensions:
             column = _EXTENSIONS.index(extension)
@@ -122,11 +128,6 @@ class Table:
             for descriptor in self._files.values():
                 os.close(descriptor)
             self._files.clear()
-
-    def _locate(self, i: int) -> tuple[str, str]:
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"sample {i} of a table of {len(self)}")
-        return str(self.keys[i]), self.manifest.shards[self._shard_of[i]].name
 
     def _pread(self, shard: int, size: int, offset: int) -> bytes:
         descriptor = self._files.get(shard)

@@ -17,7 +17,7 @@ sys.path.append(str(ROOT / "scripts"))
 
 import experiment_people  # noqa: E402
 from experiment_annotators import table  # noqa: E402
-from experiment_people import ROWS, SIZES, People, generator_table  # noqa: E402
+from experiment_people import ALL_ROWS, SIZES, People, generator_table  # noqa: E402
 
 ADDED = {"data.generated", "losses.smoothing.generated", "losses.margin.generated"}
 """What a row may change of the one beside it."""
@@ -27,7 +27,7 @@ LENGTH = {"optimise.epochs", "evaluate.every"}
 def config_of(name: str, size: str, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     told = []
     monkeypatch.setattr(experiment_people, "do", lambda package, *arguments, jobs: told.append(arguments))
-    People(out=Path("out"), size=size)._train_row(SIZES[size], ROWS[name], Path("run"), 0)
+    People(out=Path("out"), size=size)._train_row(SIZES[size], ALL_ROWS[name], Path("run"), 0)
     arguments = [str(each) for each in told[0][1:]]
     return tyro.cli(
         Train, args=arguments, default=Train.default(arguments), config=(tyro.conf.AvoidSubcommands,)
@@ -35,9 +35,9 @@ def config_of(name: str, size: str, monkeypatch: pytest.MonkeyPatch) -> TrainCon
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", ALL_ROWS)
 def test_rows_differ_in_what_is_added_alone(name: str, size: str, monkeypatch: pytest.MonkeyPatch):
-    row, config = ROWS[name], config_of(name, size, monkeypatch)
+    row, config = ALL_ROWS[name], config_of(name, size, monkeypatch)
     assert (config.losses.triplet_weight, config.sampler.images_per_identity) == (
         (0, None) if row.alpha is None else (1, 4)
     )
@@ -49,15 +49,16 @@ def test_rows_differ_in_what_is_added_alone(name: str, size: str, monkeypatch: p
     assert config.losses.smoothing.generated == row.epsilon and config.losses.smoothing.real == 0
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", ALL_ROWS)
 def test_rows_are_about_as_long(name: str, monkeypatch: pytest.MonkeyPatch):
-    row, alone = ROWS[name], SIZES["small"].epochs
+    row = ALL_ROWS[name]
+    alone = row.length * SIZES["small"].epochs
     pictures = config_of(name, "small", monkeypatch).optimise.epochs * (1 + (row.per_image if row.added else 0))
     assert abs(pictures / alone - 1) < 0.1
 
 
 def test_no_two_rows_are_the_same():
-    told = [(row.added, row.per_image, row.epsilon, row.alpha) for row in ROWS.values()]
+    told = [(row.added, row.per_image, row.epsilon, row.alpha, row.length) for row in ALL_ROWS.values()]
     assert len(set(told)) == len(told)
 
 
@@ -102,7 +103,14 @@ def test_people_are_taught_with_every_generator_and_it_goes_on(tmp_path: Path):
     rows = ("lsro", "true-poses", "transfer-triplet", "alpha-0.5", "per-image-1")
     command = ("people", "--out", tmp_path / "out", "--seeds", "1", "--jobs", "2", "--rows", *rows)
     results = run(*command)
-    assert {result["row"] for result in results} == {*rows, "baseline", "transfer", "transfer-ce", "triplets"}
+    assert {result["row"] for result in results} == {
+        *rows,
+        "baseline",
+        "transfer",
+        "transfer-ce",
+        "triplets",
+        "alpha-1",
+    }
     assert all(0 < result["mean_ap"][0] <= 1 for result in results)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("last.safetensors")}
     assert len(before) == 3 + 3 + len(results), "start, guider, judge, generators, rows"
@@ -114,4 +122,4 @@ def test_people_are_taught_with_every_generator_and_it_goes_on(tmp_path: Path):
 def test_annotators_learn_from_pictures_as_rendered_and_restyled(tmp_path: Path):
     results = run("annotators", "--out", tmp_path / "out", "--jobs", "2", "--labels", "keypoints", "parts")
     assert [result["label"] for result in results] == ["keypoints", "parts"]
-    assert all(len(result["scores"]) == 4 for result in results)
+    assert all(len(result["scores"]) == 5 for result in results)

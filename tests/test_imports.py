@@ -100,7 +100,7 @@ def test_imports_point_one_way(package: str):
         ("shards", "import shards.codec", False),
         ("shards", "import synthetic", False),
         ("shards", "def f():\n    import reid.train", True),
-        ("shards", "import importlib\nimportlib.import_module('generative.augment')", True),
+        ("shards", "import importlib\nimportlib.import_module('generative.transfer.augment')", True),
         ("synth", "from shards.codec import encode_png", False),
         ("synth", "import reid", True),
         ("synth", "from tests.shards import tiny_sets", True),

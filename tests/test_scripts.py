@@ -216,8 +216,9 @@ def test_readme_names_every_file():
     assert listed == sorted(name for name in checkout_files() if name.startswith(own) and not name.startswith(folders))
 
 
-def test_readme_shows_pictures_that_are_there():
-    shown = re.findall(r"!\[.+?\]\((.+?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+def test_pictures_that_are_shown_are_there():
+    told = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BENCHMARKS.md"))
+    shown = re.findall(r"!\[.+?\]\((.+?)\)", told)
     kept = sorted((ROOT / ".readme").iterdir())
     assert sorted(shown) == [str(path.relative_to(ROOT)) for path in kept]
     assert sum(path.stat().st_size for path in kept) < 300_000
@@ -296,7 +297,7 @@ COMPARED = {
 }  # fmt: skip
 
 
-RUNS = ("texture", "keypoints", "style", "guider", "transfer", "run")
+RUNS = ("texture", "keypoints", "style", "guider", "transfer", "judge", "run")
 SETS = ("pit", "market", "street", "real", "real-texture", "real-labelled", "market-restyled", "generated")
 
 
@@ -413,7 +414,7 @@ def test_generative_page_shows_every_step(generative_page: Path, demo: Path):
             assert all(f"{score:.4f}" in text for score in scores.values() if score is not None)
     transfer = json.loads((out / "transfer.json").read_text())["scores"]["generated"]
     assert all(f"{score:.4f}" in text for score in transfer.values() if score is not None)
-    for name in ("guider", "run"):
+    for name in ("guider", "judge", "run"):
         scores = read_metrics(out / name)[1][-1]["scores"]["out/demo/real-labelled"]
         assert f"{scores['mean_ap']:.1%}" in text and f"{scores['cmc'][0]:.1%}" in text
     *before, last = (out / "commands.txt").read_text().splitlines()

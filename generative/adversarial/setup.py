@@ -34,7 +34,7 @@ class AdversarialRun(ABC):
     accelerator: Accelerator
     players: nn.Module
     """All networks, as checkpoints keep them."""
-    sides: tuple[Player, ...]
+    learners: tuple[Player, ...]
     """Those that learn, in the order in which checkpoints keep their optimisers."""
     state: State
 
@@ -59,7 +59,7 @@ class AdversarialRun(ABC):
     def set_rates(self, epoch: float) -> float:
         """Give all optimisers the learning rate of this moment; returns it."""
         rate = self.config.optimise.rate(epoch)
-        for player in self.sides:
+        for player in self.learners:
             for group in player.optimiser.param_groups:
                 group["lr"] = rate
         return rate
@@ -81,8 +81,8 @@ class AdversarialRun(ABC):
             accelerator=self.accelerator,
             folder=self.folder,
             model=self.players,
-            turns=turns_of(self.sides),
-            scaler=lambda: scaler_states(self.sides),
+            turns=turns_of(self.learners),
+            scaler=lambda: scaler_states(self.learners),
             remedy=REMEDY,
         )
 
@@ -115,12 +115,12 @@ def start(
     elif resume:
         logger.warning("%s holds no checkpoint to go on from: the run starts at the beginning", out)
     players.to(accelerator.device, memory_format=torch.channels_last)
-    sides = tuple(make_player(players.get_submodule(name), state.config.optimise, accelerator) for name in names)
+    learners = tuple(make_player(players.get_submodule(name), state.config.optimise, accelerator) for name in names)
     if optimisers is not None:
-        load_state_tensors(turns_of(sides), players, optimisers)
+        load_state_tensors(turns_of(learners), players, optimisers)
         for number, scaler in (state.scaler or {}).items():
-            sides[int(number)].scaler.load_state_dict(scaler)
-    return sides, state
+            learners[int(number)].scaler.load_state_dict(scaler)
+    return learners, state
 
 
 def picture_grid(rows: Sequence[Tensor]) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from generative.annotators.annotator import Annotation, Annotator
+from generative.annotators.config import AnnotatorTrainConfig
 from generative.annotators.texture import annotate_textures
-from generative.config import AnnotatorTrainConfig
 from generative.device import Autocast, autocast, autocast_of, in_memory_of
 from reid.batch import normalise
 from reid.checkpoint import load_run, which_checkpoint

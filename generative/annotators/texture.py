@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from generative.annotators.annotator import Annotation
-from generative.visible import scored_texels
+from generative.annotators.visible import scored_texels
 from reid.models.san import San
 from shards.schema import TEXTURE_SIZE
 from shards.uv_mirror import mirror_table

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from generative.annotate import annotate, confidences, open_source
+from generative.annotators.annotate import annotate, confidences, open_source
 from generative.annotators.opened import open_annotator
 from generative.device import default_workers
+from generative.report.labelled import render_page
 from reid.config import Precision
 from shards.console import progress_bar, write_json, write_text
+from shards.writer import atomic_file
 
 NUM_LEAST = 8
 """Samples named as the least confident."""
@@ -34,6 +36,8 @@ class Annotate:
     """By default as the run was trained: auto, no, fp16 or bf16."""
     replace: bool = False
     """Write the label anew where the set has it."""
+    report: Path | None = None
+    """An HTML page to be written that shows pictures beside their labels, and how sure the annotator was."""
     overwrite: bool = False
     """Remove a set of another config in OUT."""
     json: bool = False
@@ -56,6 +60,10 @@ class Annotate:
                 progress=progress,
             )
         found = confidences(self.out, annotator.label)
+        if self.report is not None:
+            page = render_page(annotator, self.data, self.out, [confidence for confidence, _ in found])
+            with atomic_file(self.report) as file:
+                file.write(page.encode())
         report = {
             "out": str(self.out),
             "label": annotator.label,

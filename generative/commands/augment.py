@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from generative.augment import GenerateConfig, augment, known_people
 from generative.device import default_workers
+from generative.transfer.augment import GenerateConfig, augment, known_people
 from shards.console import progress_bar, write_json, write_text
 from shards.table import Table
 
@@ -21,7 +21,7 @@ class Augment:
     data: str
     """Folder or URL of shards of the people to be generated: those of the split "train" who are known."""
     poses: str
-    """Folder or URL of shards with keypoints, whose poses they take."""
+    """Folder or URL of shards with keypoints, whose poses they take: those of the split "train", or of none in sets that have none."""
     out: Path
     """Folder for the generated set."""
     config: Annotated[GenerateConfig, tyro.conf.arg(name="")] = field(default_factory=GenerateConfig)

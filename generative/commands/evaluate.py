@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from generative.annotators.evaluate import PREDICTORS, Evaluation, ScoredSplit, evaluate
 from generative.annotators.opened import OpenAnnotator, open_annotator
-from generative.evaluate import PREDICTORS, Evaluation, evaluate
 from generative.report.annotator import render_page, score_rows
 from reid.config import Precision
 from shards.console import progress_bar, write_json, write_text
@@ -23,6 +23,8 @@ class Evaluate:
     """Folder of a run of `python -m generative train`."""
     data: tuple[str, ...]
     """Folders or URLs of shards with the label, of people that it was not trained on."""
+    split: ScoredSplit | None = None
+    """Of the sets, to score on; by default all of them. Training takes the split train, or none where a set has none."""
     report: Path | None = None
     """HTML page to write, with scores and pictures."""
     batch_size: int = 64
@@ -53,8 +55,9 @@ class Evaluate:
 
     def _evaluate(self, annotator: OpenAnnotator, place: str) -> Evaluation:
         source = manifest_of(place)
-        with progress_bar("evaluate", 2 * source.num_samples) as progress:
-            return evaluate(annotator, place, source, batch_size=self.batch_size, progress=progress)
+        count = source.num_samples if self.split is None else source.totals()["splits"].get(self.split, 0)
+        with progress_bar("evaluate", 2 * count) as progress:
+            return evaluate(annotator, place, source, batch_size=self.batch_size, split=self.split, progress=progress)
 
 
 def _table(evaluation: Evaluation, annotator: OpenAnnotator) -> str:

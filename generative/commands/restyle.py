@@ -8,7 +8,7 @@ import tyro
 
 from generative.device import default_workers
 from generative.report.style import render_page
-from generative.restyle import restyle
+from generative.style.restyle import restyle
 from generative.style.run import load_style
 from reid.config import Precision
 from shards.console import progress_bar, write_json, write_text

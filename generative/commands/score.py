@@ -8,9 +8,9 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from generative.artist import Artist
 from generative.device import autocast_of, own_device
-from generative.evaluate_transfer import (
+from generative.transfer.artist import Artist
+from generative.transfer.evaluate import (
     ANSWERS,
     HIGHER_IS_BETTER,
     Judges,
@@ -18,14 +18,16 @@ from generative.evaluate_transfer import (
     TransferEvaluation,
     evaluate_transfer,
 )
-from generative.perceptual import Inception, Lpips
-from generative.scored_pairs import ScoreConfig
 from generative.transfer.guider import load_guider
+from generative.transfer.perceptual import Inception, Lpips
 from generative.transfer.run import TransferRun, load_transfer
-from reid.checkpoint import which_checkpoint
+from generative.transfer.scored_pairs import ScoreConfig
+from reid.checkpoint import read_checkpoint, which_checkpoint
 from shards.build import file_sha256
 from shards.console import progress_bar, write_json, write_text
+from shards.errors import ShardError
 from shards.meta import Meta
+from shards.remote import manifest_of
 from shards.schema import Sample
 from shards.sheet import draw_identities
 from shards.table import Table
@@ -43,7 +45,7 @@ class Score:
     """Folder or URL of shards with identities and keypoints, of people that the run was not trained on. With iuv or parts
     people are compared without what stands around them, too."""
     reid: Path
-    """Folder of a run of `python -m reid train` that did not guide the run: it says whose a picture looks most like, and gives
+    """Folder of a run of `python -m reid train` that neither guided the run nor learned from what it drew: it says whose a picture looks most like, and gives
     the features of reid_frechet_distance."""
     config: Annotated[ScoreConfig, tyro.conf.arg(name="")] = field(default_factory=ScoreConfig)
     lpips: tuple[Path, Path] | None = None
@@ -80,12 +82,21 @@ class Score:
         return 0
 
     def _check_independent(self, run: TransferRun) -> None:
-        """Raises ValueError where the judge is the run's own guider."""
+        """Raises ValueError where the judge is the run's own guider, or learned from pictures that the run drew, as far as
+        these sets are still where they were."""
         judge = which_checkpoint(self.reid)
-        if judge.is_file() and file_sha256(judge) in run.provenance:
+        if not judge.is_file():
+            return  # `load_guider` will say so
+        if file_sha256(judge) in run.provenance:
             raise ValueError(
                 f"{self.reid} is the guider of {self.folder}: it would find whom it taught the run to draw; give --reid another "
                 "run, trained with another seed or network at the least"
+            )
+        state, *_ = read_checkpoint(judge)
+        if own := [place for place in state.config.data.generated if _drawn_by(place) == run.hash]:
+            raise ValueError(
+                f"{self.reid} learned from {own[0]}, which {self.folder} drew, that its pictures show the right people; give "
+                "--reid a run that was trained without them"
             )
 
     def _report(self, found: TransferEvaluation, run_hash: str) -> dict[str, object]:
@@ -114,6 +125,14 @@ class Score:
                 title = f"{name.replace('_', ' ')} {'↑' if is_higher else '↓'}"
                 lines.append(f"{title:<26}" + "".join(f"{value:>12.4f}" for value in values))
         return "\n".join(lines if self.sheet is None else [*lines, f"pictures in {self.sheet}"])
+
+
+def _drawn_by(place: str) -> str | None:
+    """Hash of the run that drew a generated set; None where that cannot be told."""
+    try:
+        return manifest_of(place).config.get("model")
+    except (OSError, ShardError):
+        return None
 
 
 def _sheet(shown: tuple[ShownPair, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 import tyro
 from accelerate import PartialState
 
-from generative.config import AnnotatorTrainConfig
+from generative.annotators.config import AnnotatorTrainConfig
 from generative.presets import PRESETS
 from generative.style.config import StyleConfig
 from generative.style.train import train as train_style

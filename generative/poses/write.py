@@ -33,11 +33,12 @@ class WritePoses:
         table, rows = self.table, shard_rows(self.table.manifest, index)
         pictures = (_picture(table, i) for i in rows)
         for i, points in zip(rows, self.source.find(pictures), strict=True):
-            key, members = str(table.keys[i]), table.read_members(i)
-            meta = decode_meta(members["meta.json"], key=key)
+            (shard, key), members = table.locate(i), table.read_members(i)
+            meta = decode_meta(members["meta.json"], shard=shard, key=key)
             if meta.keypoints is not None and not self.replace:
                 raise ShardError(
                     "is there already; --replace writes over it, or use the set as it is",
+                    shard=shard,
                     key=key,
                     field="meta.keypoints",
                 )

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generative.annotators.evaluate import PREDICTORS, Evaluation, Shown
 from generative.annotators.opened import OpenAnnotator
-from generative.evaluate import PREDICTORS, Evaluation, Shown
-from generative.scores import HIGHER_IS_BETTER
+from generative.annotators.scores import HIGHER_IS_BETTER
 from reid.fit import Label
 from reid.report.history import history
 from reid.report.page import page_environment, told_config

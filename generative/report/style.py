@@ -39,7 +39,7 @@ def render_page(run: StyleRun, place: str, out: Path) -> str:
             target=run.config.target,
             hash=run.hash,
             num_parameters=sum(parameter.numel() for parameter in run.generator.parameters()),
-            compared=[_compare(before, after, i) for i in _spread(len(after))],
+            compared=[_compare(before, after, i) for i in spread(len(after))],
             wanted=_wanted(run.config.target),
             charts=_charts(run.folder),
             config=told_config(run.config),
@@ -48,7 +48,8 @@ def render_page(run: StyleRun, place: str, out: Path) -> str:
     )
 
 
-def _spread(count: int) -> list[int]:
+def spread(count: int) -> list[int]:
+    """Numbers of up to NUM_SHOWN samples of a set of `count`, in order."""
     return sorted({*np.linspace(0, count - 1, NUM_SHOWN).round().astype(int).tolist()})
 
 
@@ -68,7 +69,7 @@ def _wanted(target: Sequence[str]) -> list[Picture]:
         table = Table(target[0])
     except (OSError, ShardError):
         return []
-    return [_picture(table, i, "target") for i in _spread(len(table))]
+    return [_picture(table, i, "target") for i in spread(len(table))]
 
 
 def _charts(folder: Path) -> list[Chart]:

@@ -84,15 +84,18 @@ class Generator(nn.Module):
             *_layer(4 * width, 2 * width, 3),
             nn.Upsample(scale_factor=2, mode="bilinear"),
             *_layer(2 * width, width, 3),
-            _conv(width, 3, 7),
         )
+        # What changes depends on what is there: colours can be mixed, and edges softened, in this one layer.
+        self.to_rgb = _conv(width + 3 if config.residual else width, 3, 7)
         self.apply(initialise)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pictures (B, 3, H, W) float in -1..1, H and W multiples of 4 -> (B, 3, H, W) float32 in -1..1, or a little beyond
         where the change of a picture is drawn: a bound would leave pixels beyond it without a gradient."""
-        drawn = self.layers(pictures).float()
-        return pictures + drawn if self.is_residual else drawn.tanh()
+        maps = self.layers(pictures)
+        if self.is_residual:
+            return pictures + self.to_rgb(torch.cat([maps, pictures], dim=1)).float()
+        return self.to_rgb(maps).float().tanh()
 
 
 class Block(nn.Module):

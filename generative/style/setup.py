@@ -42,17 +42,17 @@ class Setup(AdversarialRun):
     @property
     def discriminators(self) -> Player:
         """Of both looks."""
-        return self.sides[0]
+        return self.learners[0]
 
     @property
     def embedding(self) -> Player:
         """That says who is who."""
-        return self.sides[1]
+        return self.learners[1]
 
     @property
     def generators(self) -> Player:
         """Of both ways."""
-        return self.sides[2]
+        return self.learners[2]
 
     @torch.no_grad()
     def draw(self) -> Tensor:
@@ -88,7 +88,7 @@ def set_up(config: StyleConfig, out: Path, *, resume: bool) -> Setup:
         folder=out,
         accelerator=accelerator,
         players=players,
-        sides=learners,
+        learners=learners,
         batches=batches,
         shown=StyleBatch(source=first.source[:SHOWN], target=first.target[:SHOWN], keys=()),
         state=state,

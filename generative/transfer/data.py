@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from generative.drawable import MIN_JOINTS, check_size
 from generative.poses import ADDED_BY
-from reid.batch import ORIGINS
-from reid.dataset import DataConfig, Samples, are_known, rows_in_split
+from reid.dataset import DataConfig, Samples, are_known, are_nobody, gather_samples, rows_in_split
 from reid.fit import InputConfig
 from shards.errors import ShardError
 from shards.table import Table
@@ -26,7 +25,8 @@ class PosedSamples(Samples):
     def stored(self, index: int) -> dict[str, Any]:
         """As of `Samples`; raises ShardError, too, for a picture that is too small."""
         values = super().stored(index)
-        check_size(values["image"], key=values["key"])
+        shard, key = self.tables[self.table_of[index]].locate(int(self.index_in[index]))
+        check_size(values["image"], shard=shard, key=key)
         return values
 
 
@@ -40,7 +40,7 @@ def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples
 
 
 def open_poses(places: Sequence[str], config: DataConfig, size: int) -> Samples:
-    """As `open_people`, but samples need no identity: one of nobody known is a class of its own."""
+    """As `open_people`, but samples need no identity: one of nobody known is a class of its own. Junk and distractors are left out."""
     return _open(places, config, size, known=False)
 
 
@@ -49,41 +49,35 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         raise ValueError("nothing to train on: name at least one set of known people with keypoints under data")
     tables = [Table(place) for place in places]
     rows = [_rows(table, place, known=known) for table, place in zip(tables, places, strict=True)]
-    keys = np.concatenate(
-        [np.char.add(f"{p.rstrip('/')}/", table.keys[r]) for table, r, p in zip(tables, rows, places, strict=True)]
-    )
-    identities, origins, camera_ids = (
-        np.concatenate([getattr(table, name)[r] for table, r in zip(tables, rows, strict=True)])
-        for name in ("identities", "origins", "camera_ids")
-    )
-    class_names, classes = np.unique(np.where(are_known(identities), identities, keys), return_inverse=True)
-    return PosedSamples(
-        tables=tuple(tables),
-        table_of=np.repeat(np.arange(len(tables)), [len(r) for r in rows]),
-        index_in=np.concatenate(rows),
-        keys=keys,
-        classes=classes.astype(np.int64),
-        origins=np.array([ORIGINS.index(origin) for origin in origins]),
-        camera_ids=camera_ids,
-        class_names=tuple(class_names.tolist()),
-        input=InputConfig(height=size, width=size),
+    input = InputConfig(height=size, width=size)
+    samples = gather_samples(places, tables, rows, input, config.max_bad_samples, PosedSamples)
+    identities = np.array(samples.class_names)[samples.classes]
+    class_names, classes = np.unique(np.where(are_known(identities), identities, samples.keys), return_inverse=True)
+    return replace(
+        samples,
         labels=frozenset({"keypoints"}),
-        may_lack_iuv=False,
-        uv_layout=None,
-        max_bad_samples=config.max_bad_samples,
-        bad=torch.zeros(len(keys), dtype=torch.bool).share_memory_(),
+        classes=classes.astype(np.int64),
+        class_names=tuple(class_names.tolist()),
     )
 
 
 def _rows(table: Table, place: str, *, known: bool) -> np.ndarray:
     """Numbers (n,) int64 of the samples to train on."""
-    usable = are_known(table.identities) if known else np.ones(len(table), bool)
+    if not known:
+        return _posed(table, rows_to_take_poses_from(table, place), place)
+    usable = are_known(table.identities)
     if not usable.any():
         raise ValueError(
             f"{place}: no sample has an identity, and pictures are drawn of known people; name a labelled set, and this one "
             "under poses"
         )
     return _posed(table, rows_in_split(table, usable, place), place)
+
+
+def rows_to_take_poses_from(table: Table, place: str) -> np.ndarray:
+    """Numbers (n,) int64 of the samples of the split "train", or of no split in a set that has none, but junk and distractors,
+    in which an annotator may find anything. Raises ValueError where there are none."""
+    return rows_in_split(table, ~are_nobody(table.identities), place)
 
 
 def _posed(table: Table, rows: np.ndarray, place: str) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The players of pose transfer: a generator with siamese encoders and a U-Net decoder, and a discriminator of patches.
+"""The players of pose transfer: a generator with siamese encoders, alike and each with weights of its own, and a U-Net decoder,
+and a discriminator of patches.
 
 Liu et al. 2018, sec. 3.4, say "siamese and U-net structure" and "simple stacked structure" and no more; widths, kernels and
 slopes are those of pix2pix (Isola et al. 2017, sec. 6.1). But maps are enlarged bilinearly before a convolution: transposed ones

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.skeleton import draw_skeletons
 from generative.transfer.config import TransferConfig
+from generative.transfer.skeleton import draw_skeletons
 from reid.augment import move_keypoints
 from reid.batch import StoredBatch
 from reid.dataset import Samples

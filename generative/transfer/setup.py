@@ -46,12 +46,12 @@ class Setup(AdversarialRun):
     @property
     def discriminator(self) -> Player:
         """That learns eq. 1."""
-        return self.sides[0]
+        return self.learners[0]
 
     @property
     def generator(self) -> Player:
         """That learns eq. 5."""
-        return self.sides[1]
+        return self.learners[1]
 
     @torch.no_grad()
     def draw(self) -> Tensor:
@@ -84,7 +84,7 @@ def set_up(config: TransferConfig, out: Path, *, resume: bool) -> Setup:
     torch.manual_seed(config.seed)
     players = Players(config.networks)
     names = ("discriminator", "generator")
-    sides, state = start(
+    learners, state = start(
         players, names, state, accelerator, out, resume=resume, given="the guider, or what the sets hold, has"
     )
     batches = PairBatches(
@@ -99,7 +99,7 @@ def set_up(config: TransferConfig, out: Path, *, resume: bool) -> Setup:
         folder=out,
         accelerator=accelerator,
         players=players,
-        sides=sides,
+        learners=learners,
         guider=guider,
         batches=batches,
         shown=_some(batches.first(), SHOWN),

@@ -15,7 +15,7 @@ from shards.manifest import read_complete_manifest
 from shards.meta import DISTRACTOR, JUNK
 
 MAX_LISTED = 20
-"""Malformed files named in a report for people; `--json` names all."""
+"""Files passed over that are named in a report for people; `--json` names all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +36,8 @@ class Pack:
     """What the pictures may be used under; by default what is known of the layout's own data set."""
     skip_malformed: bool = False
     """Pass over files that do not fit the layout; they are counted and listed."""
+    min_side: int = 0
+    """Pass over pictures whose shorter side has fewer pixels; they are counted and listed. What draws people wants 32."""
     workers: int = 1
     """Processes."""
     overwrite: bool = False
@@ -45,8 +47,15 @@ class Pack:
 
     def run(self) -> int:
         """Returns the exit code."""
+        if self.min_side < 0:
+            raise ValueError(f"min-side must be >= 0, got {self.min_side}")
         listing = list_pictures(
-            self.layout, self.src, dataset=self.dataset, licence=self.licence, skip_malformed=self.skip_malformed
+            self.layout,
+            self.src,
+            dataset=self.dataset,
+            licence=self.licence,
+            skip_malformed=self.skip_malformed,
+            min_side=self.min_side,
         )
         with progress_bar("pack", len(listing.pictures)) as progress:
             manifest = pack(
@@ -97,7 +106,7 @@ def _packed(report: dict[str, Any]) -> str:
     ]
     malformed = report["malformed"]
     if malformed:
-        lines.append(f"passed over {len(malformed):,} files that do not fit the layout:")
+        lines.append(f"passed over {len(malformed):,} files:")
         lines += [f"  {one['file']}: {one['rule']}" for one in malformed[:MAX_LISTED]]
     if len(malformed) > MAX_LISTED:
         lines.append(f"  and {len(malformed) - MAX_LISTED:,} more, which --json lists")

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import simplejpeg
+
 from shards.convert.cuhk import cuhk01, cuhk03, read_cuhk03
 from shards.convert.densepose import coco_densepose, read_crop
 from shards.convert.folder import folder
@@ -122,9 +124,10 @@ def list_pictures(
     dataset: str | None = None,
     licence: str | None = None,
     skip_malformed: bool = False,
+    min_side: int = 0,
 ) -> Listing:
     """The listing of a data set's folder; dataset and licence in place of the layout's own, whose licence is that of its
-    own data set alone.
+    own data set alone; min_side: pixels of a picture's shorter side below which it is passed over.
 
     Raises FileNotFoundError where a folder or list is missing; ValueError where there are no pictures, where the name of
     the data set cannot be part of an identity's, and, unless skip_malformed, naming files that the layout has no place for.
@@ -149,6 +152,19 @@ def list_pictures(
             "mend them, or pass over them by --skip-malformed, which counts and lists them"
         )
     pictures = tuple(entry for entry in entries if isinstance(entry, Picture))
+    if min_side:
+        small = {picture.file: rule for picture in pictures if (rule := _too_small(known, src, picture, min_side))}
+        malformed += tuple(Malformed(file, rule) for file, rule in small.items())
+        pictures = tuple(picture for picture in pictures if picture.file not in small)
     if not pictures:
         raise ValueError(f"no pictures of layout {layout} in {src}")
     return Listing(dataset=dataset, licence=licence, pictures=pictures, malformed=malformed)
+
+
+def _too_small(layout: Layout, src: Path, picture: Picture, min_side: int) -> str | None:
+    """What is wrong with a picture of fewer pixels; None of another. Those of boxes need not be read for it."""
+    if picture.box is not None:
+        width, height = map(int, picture.box[2:])
+    else:
+        height, width, *_ = simplejpeg.decode_jpeg_header(layout.read(src, picture)["image.jpg"])
+    return None if min(height, width) >= min_side else f"is {height} x {width}, and smaller than {min_side} pixels"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tiny_people import People
 
-from generative.config import AnnotatorTrainConfig
+from generative.annotators.config import AnnotatorTrainConfig
 from generative.presets import PRESETS
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from reid.fit import InputConfig

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import torch
 from labelled_people import HEIGHT, SIZE, WIDTH, LabelledPeople, run_here, save_run
 from tiny_people import build_people, damage
 
-from generative.annotate import annotate, confidences, open_source
+from generative.annotators.annotate import annotate, confidences, open_source
+from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import open_annotator
-from generative.mean_texture import with_mean_texture
+from generative.report.labelled import render_page
 from generative.sets import contents_hash
 from reid.augment import prepare
 from reid.fit import InputConfig, resize
@@ -177,10 +179,31 @@ def test_where_the_set_lies_does_not_matter(plain: Path, runs: dict[str, Path], 
 
 @pytest.mark.usefixtures("here")
 def test_the_report_for_people(plain: Path, runs: dict[str, Path], tmp_path: Path, generative_cli):
-    told = generative_cli("annotate", runs["keypoints"], "--data", plain, "--out", tmp_path / "set", "--workers", 1)
+    page = tmp_path / "page.html"
+    options = ("--workers", 1, "--report", page)
+    told = generative_cli("annotate", runs["keypoints"], "--data", plain, "--out", tmp_path / "set", *options)
+    assert "12 samples of" in page.read_text()
     least = [key for _, key in sorted(confidences(tmp_path / "set", "keypoints"))[:8]]
     assert "12 samples in 2 shards" in told and "keypoints by Keypoints resnet18" in told
     assert f"python -m shards sheet {tmp_path / 'set'} --keys {' '.join(least)}" in told
+
+
+@pytest.mark.parametrize("label", ["texture", "iuv", "parts", "keypoints"])
+def test_the_page_shows_who_was_labelled_and_how_surely(
+    plain: Path, runs: dict[str, Path], made: dict[str, Path], label: str
+):
+    found = confidences(made[label], label)
+    annotator = open_annotator(runs[label])
+    page = render_page(annotator, str(plain), made[label], [sure for sure, _ in found])
+    assert page.count("data:image/") == 2 * 2 * 12, (
+        "12 samples evenly, and as many least sure, a picture and a label each"
+    )
+    assert annotator.hash[:16] in page
+    _, least = page.split("least sure")
+    shown = re.findall(r'alt="Sample (\w+)', least)
+    assert shown == [key for _, key in sorted(found, key=lambda one: one[0])]
+    labels = re.findall(r"([01]\.\d\d) sure<", least)
+    assert labels == [f"{sure:.2f}" for sure, _ in sorted(found)]
 
 
 @pytest.mark.usefixtures("here")

@@ -9,8 +9,8 @@ import torch
 from kornia.metrics import ssim as kornia_ssim
 from torch import Tensor
 
-from generative.floor import floor_of, floor_sums
-from generative.scores import (
+from generative.annotators.floor import floor_of, floor_sums
+from generative.annotators.scores import (
     add,
     conclude,
     iuv_sums,
@@ -19,7 +19,7 @@ from generative.scores import (
     ssim_map,
     texture_sums,
 )
-from generative.visible import CELLS, used_texels, visible_texels
+from generative.annotators.visible import CELLS, used_texels, visible_texels
 from shards.manifest import MANIFEST, Manifest
 from shards.table import Table
 from shards.uv_surface import surface_table

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,15 @@ import torch
 from posed_people import PosedPeople, build_posed, in_process
 from tiny_pairs import SMALL, save_guider, save_transfer
 
-from generative.augment import GenerateConfig, augment
 from generative.cli import cli
 from generative.device import own_device
-from generative.generate import generated_key
-from generative.pose_bank import PoseBank
-from generative.skeleton import draw_skeletons
+from generative.transfer.augment import GenerateConfig, augment
+from generative.transfer.data import rows_to_take_poses_from
+from generative.transfer.generate import generated_key
 from generative.transfer.guider import load_guider
+from generative.transfer.pose_bank import PoseBank
 from generative.transfer.run import load_transfer
+from generative.transfer.skeleton import draw_skeletons
 from reid.checkpoint import checkpoint_path, load_run, save_checkpoint
 from reid.fit import resize
 from reid.models.backbone import BackboneConfig
@@ -159,7 +161,7 @@ def poses_of_known(folder: Path) -> Table:
 
 def test_poses_depend_on_the_seed_and_the_source_alone(poses: Table):
     def drawn(seed: int, key: str, num: int, *, min_joints: int = 8, own: bool = False) -> list[str]:
-        bank = PoseBank(table=poses, seed=seed, min_joints=min_joints)
+        bank = PoseBank(table=poses, rows=np.arange(len(poses)), seed=seed, min_joints=min_joints)
         return [pose.key for pose in bank.draw(key, num, own=own)]
 
     assert drawn(0, "a", 5) == drawn(0, "a", 5)
@@ -182,12 +184,24 @@ def test_nobody_is_drawn_in_the_pose_that_they_have(
     tmp_path: Path, run_folder: Path, data: Table, poses: Table, monkeypatch: pytest.MonkeyPatch
 ):
     in_process(monkeypatch)
-    for source, num, has_own in ((data, 11, False), (poses, 8, True)):  # samples of two sets may have the same keys
+    for source, num, has_own in ((data, 7, False), (poses, 8, True)):  # samples of two sets may have the same keys
         out = tmp_path / str(num)
         augment(run_folder, data, source, out, GenerateConfig(per_image=num))
         table = Table(out)
         told = [table.read(i, ("meta",))["meta"].generated for i in range(len(table))]
         assert any(one["source_key"] == one["pose_key"] for one in told) == has_own
+        taken = np.isin(source.keys, [one["pose_key"] for one in told])
+        assert not np.isin(source.identities[taken], ("tiny/-1", "tiny/0")).any(), "junk and distractors have no pose"
+
+
+def test_poses_are_those_of_the_training_set():
+    table = SimpleNamespace(
+        identities=np.array(["a/1", "a/-1", "", "a/0", "a/2"]),
+        splits=np.array(["train", "train", "train", "gallery", "query"]),
+    )
+    assert rows_to_take_poses_from(table, "here").tolist() == [0, 2]
+    table.splits[:] = ""
+    assert rows_to_take_poses_from(table, "here").tolist() == [0, 2, 4]
 
 
 def test_a_set_without_keypoints_is_no_source_of_poses(
@@ -287,7 +301,7 @@ def test_a_checkpoint_that_changes_meanwhile_is_noticed(
     def fetch(run: Path):
         return replace(load_transfer(run), hash="0" * 64)
 
-    monkeypatch.setattr("generative.augment.load_transfer", fetch)
+    monkeypatch.setattr("generative.transfer.augment.load_transfer", fetch)
     with pytest.raises(ShardError, match="the checkpoint in .*transfer has changed while it was in use"):
         augment(run_folder, data, poses, tmp_path / "out", GenerateConfig())
 

@@ -14,8 +14,8 @@ from tiny_people import build_people
 from torch import Tensor, nn
 
 from generative.annotators.annotator import Annotation
+from generative.annotators.evaluate import evaluate
 from generative.annotators.opened import OpenAnnotator, open_annotator, untrained
-from generative.evaluate import evaluate
 from reid.fit import InputConfig, fit
 from reid.models.model import Network
 from shards.errors import ShardError
@@ -71,6 +71,16 @@ def test_who_says_the_truth_scores_perfectly(labelled: Path, tmp_path: Path, lab
     assert all(np.array_equal(one.truth, one.predicted) for one in found.shown)
 
 
+def test_a_split_is_scored_by_itself(tmp_path: Path):
+    people = LabelledPeople(labels=frozenset({"iuv"}), num_identities=4, splits=True)
+    place = build_people(tmp_path / "set", people)
+    annotator = open_annotator(save_run(tmp_path / "run", "iuv"))
+    found = evaluate(annotator, place, read_manifest(Path(place)), split="gallery", num_shown=99)
+    assert {int(one.key) // 6 for one in found.shown} == {2, 3} and found.num_samples == len(found.shown) == 8
+    with pytest.raises(ValueError, match="no samples of the split none, it has gallery, query, train: choose one"):
+        evaluate(annotator, place, read_manifest(Path(place)), split="none")
+
+
 def test_junk_and_distractors_are_passed_over(tmp_path: Path):
     people = LabelledPeople(labels=frozenset({"iuv"}), extra=("tiny/-1", "tiny/0"), unlabelled=(12, 13))
     mixed = build_people(tmp_path / "mixed", people)
@@ -97,7 +107,7 @@ def test_a_perfect_texture(labelled: Path, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("generative.annotators.opened.annotate_textures", draw)
     monkeypatch.setattr(
-        "generative.evaluate.with_mean_texture", lambda annotator, *_, **__: annotator
+        "generative.annotators.evaluate.with_mean_texture", lambda annotator, *_, **__: annotator
     )  # who answers in order
     scores = evaluate(knows, str(labelled), read_manifest(labelled), batch_size=5).scores
     for name in ("l1_visible", "l1_hidden", "l1"):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from labelled_people import HEIGHT, WIDTH, save_run
 
-from generative import mean_texture
+from generative.annotators import mean_texture
+from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import open_annotator
-from generative.mean_texture import with_mean_texture
 from reid.fit import resize
 from shards.manifest import read_manifest
 from shards.table import Table

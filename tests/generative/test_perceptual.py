@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from torchvision.models import inception_v3
 
-from generative.perceptual import Inception, Lpips
+from generative.transfer.perceptual import Inception, Lpips
 
 CHANNELS = (64, 192, 384, 256, 256)
 LAYERS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}

@@ -18,8 +18,8 @@ from tiny_people import GENERATED, People, build_people, damage
 from torch.nn.functional import interpolate
 
 from generative.report.style import render_page
-from generative.restyle import restyle, restyled_meta
 from generative.sets import contents_hash
+from generative.style.restyle import restyle, restyled_meta
 from generative.style.run import load_style
 from reid.fit import resize
 from shards.build import INDEX

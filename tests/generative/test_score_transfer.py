@@ -11,16 +11,18 @@ from PIL import Image
 from posed_people import PosedPeople, build_posed
 from tiny_pairs import save_guider, save_transfer
 
-from generative.artist import Artist
-from generative.evaluate_transfer import ANSWERS, Judges, evaluate_transfer
-from generative.scored_pairs import ScoreConfig, choose_pairs, known_rows, num_targets
+from generative.transfer.artist import Artist
+from generative.transfer.evaluate import ANSWERS, Judges, evaluate_transfer
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
-from generative.transfer_scores import frechet_distance, mask_ssim, ssim
+from generative.transfer.scored_pairs import ScoreConfig, choose_pairs, known_rows, num_targets
+from generative.transfer.scores import frechet_distance, mask_ssim, ssim
 from reid.checkpoint import checkpoint_path
+from reid.dataset import DataConfig
 from reid.fit import resize
 from shards.build import file_sha256
 from shards.errors import ShardError
+from shards.manifest import MANIFEST
 from shards.schema import Sample
 from shards.table import Table
 
@@ -219,6 +221,13 @@ def test_what_cannot_be_scored_is_told(table: Table, runs: dict[str, Path], tmp_
         score(replace(PEOPLE, unposed=tuple(range(18))))
     with pytest.raises(ValueError, match="guider is the guider of .*run: .*give --reid another run"):
         score(reid=runs["guider"])
+    drawn = build_posed(tmp_path / "drawn", PEOPLE)
+    manifest = json.loads((drawn / MANIFEST).read_text())
+    manifest["config"] = {"model": load_transfer(runs["run"]).hash}
+    (drawn / MANIFEST).write_text(json.dumps(manifest))
+    save_guider(tmp_path / "taught", ("a", "b"), data=DataConfig(real=("a",), generated=("moved", str(drawn))))
+    with pytest.raises(ValueError, match=r"taught learned from .*drawn, which .*run drew, .*give --reid a run"):
+        score(reid=tmp_path / "taught")
     with pytest.raises(ValueError, match="a sheet is a .png file, got sheet.jpg"):
         score(None, "--sheet", "sheet.jpg")
     with pytest.raises(FileNotFoundError, match="no checkpoint .*train pose-transfer"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from posed_people import standing
 
-from generative.skeleton import LIMBS, LINES_PER_SIDE, draw_skeletons
+from generative.transfer.skeleton import LIMBS, LINES_PER_SIDE, draw_skeletons
 from shards.semantics import KEYPOINT_FLIP, KEYPOINTS
 
 PICTURE = (64, 32)
@@ -56,7 +56,7 @@ def distance(point: tuple, start: tuple, end: tuple) -> float:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pictures_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch, seed: int):
-    monkeypatch.setattr("generative.skeleton.LINES_PER_SIDE", 8)
+    monkeypatch.setattr("generative.transfer.skeleton.LINES_PER_SIDE", 8)
     monkeypatch.setitem(drawn_by_loop.__globals__, "LINES_PER_SIDE", 8)  # lines of several pixels
     people = random_people(seed=seed)
     people[0, :, :2] = people[0, :1, :2]  # limbs without length

@@ -68,11 +68,22 @@ def test_both_ways_and_back():
 def test_what_changes_is_added_to_the_picture():
     torch.manual_seed(0)
     residual, whole = (Generator(replace(SMALL, residual=residual)) for residual in (True, False))
-    whole.load_state_dict(residual.state_dict())
-    nn.init.zeros_(residual.layers[-1].weight)
+    nn.init.zeros_(residual.to_rgb.weight)
     given = pictures(2)
     assert torch.equal(residual(given), given)
     assert not torch.allclose(whole(given), given, atol=0.1)
+
+
+def test_one_layer_suffices_for_colours_and_softness():
+    """Grey, at half the contrast, and blurred: what the last layer is given of the picture itself is enough."""
+    network, given = Generator(SMALL), pictures(2)
+    weight = nn.init.zeros_(network.to_rgb.weight)
+    kernel = torch.ones(3, 3) / 9
+    with torch.no_grad():
+        weight[:, -3:, 2:5, 2:5] = 0.5 * kernel / 3
+        weight[range(3), range(-3, 0), 3, 3] -= 1
+    wanted = nn.functional.conv2d(given.mean(1, keepdim=True), kernel[None, None]) / 2
+    assert torch.allclose(network(given)[:, :, 1:-1, 1:-1], wanted.expand(-1, 3, -1, -1), atol=1e-6)
 
 
 def test_the_average_follows_the_way_to_the_target():

@@ -140,7 +140,7 @@ def test_players_want_opposite_things(places: tuple[str, str], tmp_path: Path):
     config = tiny_config(*places, losses=StyleLossConfig(cycle_weight=0, identity_weight=0, contrastive_weight=0))
     run = set_up(config, tmp_path / "run", resume=False)
     assert run.set_rates(0.0) == 2e-4 and run.set_rates(1.5) == pytest.approx(1e-4)
-    rates = [group["lr"] for side in run.sides for group in side.optimiser.param_groups]
+    rates = [group["lr"] for one in run.learners for group in one.optimiser.param_groups]
     assert rates == pytest.approx([1e-4] * 3)
     batch = run.batches.first()
 
@@ -269,8 +269,8 @@ def test_no_number_in_any_player_ends_the_run(
 def test_pictures_are_drawn_on_the_way(places: tuple[str, str], tmp_path: Path):
     run = set_up(tiny_config(*places), tmp_path / "one", resume=False)
     with torch.no_grad():  # that the averaged generator is shown
-        run.players.average.layers[-1].weight.zero_()
-        run.players.average.layers[-1].bias.fill_(0.5)
+        run.players.average.to_rgb.weight.zero_()
+        run.players.average.to_rgb.bias.fill_(0.5)
     grid = run.draw()
     assert grid.dtype == torch.uint8 and grid.shape == (4 * HEIGHT, 4 * WIDTH, 3)
     for row, given in ((0, run.shown.source), (1, (run.shown.source + 0.5).clamp(max=1)), (3, run.shown.target)):

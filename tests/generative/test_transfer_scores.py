@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from generative.transfer_scores import frechet_distance, identity_kept, l1, mask_ssim, ssim
+from generative.transfer.scores import frechet_distance, identity_kept, l1, mask_ssim, ssim
 from reid.embeddings import JUNK, Embeddings
 
 
@@ -109,7 +109,7 @@ def embeddings(num: int, *, identities: list[int], seed: int) -> Embeddings:
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_identity_is_kept_where_the_nearest_real_picture_has_it(metric: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("generative.transfer_scores._MAX_MEMORY_MIB", 0)  # a row at a time
+    monkeypatch.setattr("generative.transfer.scores._MAX_MEMORY_MIB", 0)  # a row at a time
     generated = embeddings(60, identities=[0, 1, 2], seed=0)
     real = embeddings(40, identities=[0, 1, 2, 3, JUNK], seed=1)
     hits = 0

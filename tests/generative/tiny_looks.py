@@ -73,9 +73,9 @@ def save_style(folder: Path, *, seed: int = 0, **networks: object) -> Path:
     torch.manual_seed(seed)
     players = Players(config.networks, config.history)
     for generator in (players.average, players.generators.to_target):
-        torch.nn.init.normal_(generator.layers[-1].weight, std=0.1)
+        torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)
     with torch.no_grad():  # what is used is the average
-        players.average.layers[-1].weight += 0.02 * torch.randn_like(players.average.layers[-1].weight)
+        players.average.to_rgb.weight += 0.02 * torch.randn_like(players.average.to_rgb.weight)
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(checkpoint_path(folder, "last"), players, State(config=config, class_names=(), num_samples=1), {})
     return folder

@@ -21,6 +21,7 @@ from generative.transfer.config import (
 from generative.transfer.networks import NetworkConfig, Players
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
 from reid.config import TrainConfig
+from reid.dataset import DataConfig
 from reid.fit import InputConfig
 from reid.losses import LossConfig
 from reid.models.backbone import BackboneConfig
@@ -99,6 +100,7 @@ def save_guider(
     model: ReidModelConfig | None = None,
     losses: LossConfig | None = None,
     input: InputConfig | None = None,
+    data: DataConfig | None = None,
 ) -> str:
     """A run with random weights, batch norms that have seen something; returns its folder as a configuration names it.
 
@@ -108,6 +110,7 @@ def save_guider(
         model=model or GlobalPoolConfig(backbone=BackboneConfig(name="resnet18"), embedding_dim=16),
         losses=losses or LossConfig(),
         input=input or InputConfig(height=32, width=16),
+        data=data or DataConfig(),
     )
     torch.manual_seed(0)
     network = build_model(config.model, len(class_names), losses=config.losses, pretrained=False)

@@ -15,7 +15,7 @@ from tiny_people import People, build_people, error_of
 from reid.batch import ORIGINS, UNKNOWN
 from reid.dataset import DataConfig
 from reid.fit import InputConfig
-from reid.pairs import interleave, live_pairs, pairs_before, shard_pairs, uv_layout_of
+from reid.pairs import interleave, live_pairs, num_pairs, pairs_before, shard_pairs, uv_layout_of
 from shards import ShardError
 from shards.codec import EncodedSample
 from shards.semantics import SURFACE_TO_7
@@ -23,7 +23,7 @@ from shards.semantics import SURFACE_TO_7
 CPU = torch.device("cpu")
 SMALL = InputConfig(height=32, width=16)
 LABELS = frozenset({"iuv", "parts", "texture"})
-PEOPLE = People(origin="rendered", num_shards=4, labels=frozenset({"iuv", "texture"}))
+PEOPLE = People(origin="rendered", splits=False, num_shards=4, labels=frozenset({"iuv", "texture"}))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,16 @@ def test_processes_read_disjoint_shards(place: str, monkeypatch: pytest.MonkeyPa
         pairs = shard_pairs(DataConfig(pairs=(place,)), SMALL, frozenset(), 6, CPU, seed=0)
         keys.append([key for batch in islice(pairs(0), 4) for key in batch.keys])
     assert set(Counter(keys[0] + keys[1]).values()) == {1} and len(keys[0] + keys[1]) == 48
+
+
+def test_people_to_be_searched_for_are_not_learned_from(tmp_path):
+    place = build_people(tmp_path / "a", replace(PEOPLE, splits=True))
+    config = DataConfig(pairs=(place,))
+    pairs = shard_pairs(config, SMALL, LABELS, 6, CPU, seed=0)
+    keys = {key for batch in islice(pairs(0), 12) for key in batch.keys}
+    assert keys == {f"pairs/{index:06d}" for index in range(24)} and num_pairs(config) == 24
+    with pytest.raises(ValueError, match="24 pairs are fewer than a batch of 25"):
+        shard_pairs(config, SMALL, LABELS, 25, CPU, seed=0)
 
 
 def test_pairs_that_cannot_be_had(place: str):
@@ -157,7 +167,7 @@ class NobodyFirst(People):
 
 def test_junk_and_distractors_are_no_pairs(tmp_path: Path):
     extra = {"extra": ("tiny/-1", "tiny/0"), "unlabelled": (12, 13)}
-    people = NobodyFirst(origin="rendered", num_identities=2, num_shards=1, labels=PEOPLE.labels, **extra)
+    people = NobodyFirst(origin="rendered", splits=False, num_identities=2, num_shards=1, labels=PEOPLE.labels, **extra)
     config = DataConfig(pairs=(build_people(tmp_path / "mixed", people),), num_workers=1)
     keys = [key for batch in islice(shard_pairs(config, SMALL, LABELS, 6, CPU, seed=0)(0), 4) for key in batch.keys]
     assert set(keys) == {f"pairs/{index:06d}" for index in range(12)}

@@ -207,6 +207,23 @@ def test_a_source_that_is_not_there_or_not_finished(tmp_path: Path):
         stream(tmp_path / "set")
 
 
+def test_what_is_to_be_learned_from(finished_set: Path, tmp_path: Path):
+    """The split "train" of sets that have it, and all of sets without."""
+    place = tmp_path / "set"
+    build_tiny(place, MakeTiny(samples_per_shard=2, splits=("gallery", "train", None, "train")))
+    build_tiny(tmp_path / "plain", MakeTiny(splits=(None, None)), num_shards=2)
+    learned = stream([place, finished_set, tmp_path / "plain"], to_train=True)
+    assert sorted(keys_of(learned)) == sorted(["000002", "000003", "000006", "000007", *ALL[::3], *ALL[:12]])
+    assert (learned.num_samples, learned.num_shards) == (24, 8)
+    assert keys_of(stream(place, fields=["image"], to_train=True)) == ["000002", "000003", "000006", "000007"]
+    searched = tmp_path / "searched"
+    build_tiny(searched, MakeTiny(splits=("gallery", "query")), num_shards=2)
+    with pytest.raises(ValueError, match=r'no sample to learn from is of the split "train", splits are .*gallery'):
+        stream(searched, to_train=True)
+    with pytest.raises(ValueError, match="name the folder"):
+        stream(searched / "tiny-000000.tar", to_train=True)
+
+
 @pytest.mark.parametrize("options", [{"weights": (1, 2)}, {"weights": (0,)}, {"shuffle_buffer": -1}])
 def test_bad_arguments(finished_set: Path, options: dict):
     with pytest.raises(ValueError, match="must be"):

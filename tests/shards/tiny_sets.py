@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from shards.build import build_set
 from shards.codec import EncodedSample, encode_sample
 from shards.console import main, progress_bar
 from shards.manifest import Manifest
+from shards.meta import Split
 from shards.workers import Report, worker_number
 
 HEIGHT, WIDTH = 48, 24
@@ -82,10 +83,13 @@ class MakeTiny:
     dies_at: int | None = None
     refuses: tuple[int, ...] = ()
     same_keys: bool = False
+    splits: tuple[Split | None, ...] = ()
+    """Of the samples of each shard; by default a shard holds all."""
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
         if index in self.refuses:
             raise AssertionError(f"shard {index} was there and must not be made")
+        splits = self.splits[index : index + 1]
         index = 0 if self.same_keys else index
         for i in range(index * self.samples_per_shard, (index + 1) * self.samples_per_shard):
             time.sleep(self.nap_s)
@@ -93,7 +97,8 @@ class MakeTiny:
                 raise ValueError("this background has no pixels")
             if i == self.dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            yield encode_sample(tiny_sample(i))
+            sample = tiny_sample(i)
+            yield encode_sample(replace(sample, meta=replace(sample.meta, split=splits[0])) if splits else sample)
 
 
 def build_tiny(folder: Path, make_shard: MakeTiny | None = None, *, seed: int = 0, **options) -> Manifest | None:

@@ -93,6 +93,21 @@ def test_what_does_not_fit_is_malformed(tmp_path: Path):
     ]
 
 
+def test_small_crops_are_passed_over_if_asked(tmp_path: Path):
+    coco_densepose(tmp_path)
+    path = edited(tmp_path, bbox=[3.0, 5.0, 31.0, 40.0])
+    edited_id = json.loads(path.read_text())["annotations"][0]["id"]
+    listing = list_pictures("coco-densepose", tmp_path, min_side=20)
+    assert len(listing.pictures) == 3 and not listing.malformed
+    sides = {picture.file: min(picture.box[2:]) for picture in listing.pictures}
+    listing = list_pictures("coco-densepose", tmp_path, min_side=31)
+    assert {one.file for one in listing.pictures} == {file for file, side in sides.items() if side >= 31}
+    assert {one.file for one in listing.malformed} == {file for file, side in sides.items() if side < 31} != set()
+    assert any(picture.file.endswith(f"#{edited_id}") for picture in listing.pictures)
+    with pytest.raises(ValueError, match="no pictures of layout coco-densepose"):
+        list_pictures("coco-densepose", tmp_path, min_side=32)
+
+
 @pytest.mark.parametrize(
     ("masks", "says"),
     [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import tiny_folders
+from PIL import Image
 from scipy.io import savemat
 from tiny_folders import FOLDERS, cuhk03_pixels, market1501, mars, msmt17, write
 from tiny_sets import environment
@@ -127,6 +128,18 @@ def test_a_name_that_does_not_parse_is_an_error_or_counted(case: str, tmp_path: 
     listing = list_pictures(layout, tmp_path, dataset="x", skip_malformed=True)
     assert len(listing.pictures) == len(told)
     assert [one.file for one in listing.malformed] == [STRANGERS[case]]
+
+
+def test_small_pictures_are_passed_over_if_asked(tmp_path: Path):
+    for name, size in (("1/a.jpg", (32, 48)), ("1/b.jpg", (48, 31)), ("2/c.png", (31, 48)), ("2/d.png", (32, 32))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", size).save(tmp_path / name)
+    listing = list_pictures("folder", tmp_path, dataset="x", min_side=32)
+    assert [one.file for one in listing.pictures] == ["1/a.jpg", "2/d.png"]
+    assert [tuple(one) for one in listing.malformed] == [
+        ("1/b.jpg", "is 31 x 48, and smaller than 32 pixels"),
+        ("2/c.png", "is 48 x 31, and smaller than 32 pixels"),
+    ]
 
 
 @pytest.mark.parametrize(

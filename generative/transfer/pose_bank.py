@@ -37,6 +37,8 @@ class PoseBank:
     """A set to take poses from. Can be sent to worker processes."""
 
     table: Table
+    rows: np.ndarray
+    """(N,) int64 numbers of the samples to take them from."""
     seed: int
     min_joints: int
     """Known joints that a pose must have to be drawn."""
@@ -51,8 +53,8 @@ class PoseBank:
         rng = np.random.default_rng(int.from_bytes(digest[:16], "little"))
         tried: set[int] = set()
         poses: list[Pose] = []
-        while len(poses) < num and len(tried) < min(len(self.table), MAX_DRAWS):
-            i = int(rng.integers(len(self.table)))
+        while len(poses) < num and len(tried) < min(len(self.rows), MAX_DRAWS):
+            i = int(self.rows[rng.integers(len(self.rows))])
             if i in tried:
                 continue
             tried.add(i)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from generative.device import Autocast, autocast, in_memory_of, own_device
-from generative.skeleton import draw_skeletons
 from generative.transfer.guider import load_guider
 from generative.transfer.run import load_transfer
+from generative.transfer.skeleton import draw_skeletons
 from reid.checkpoint import which_checkpoint
 from shards.build import file_sha256
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.scores import WINDOW, ssim_map
+from generative.annotators.scores import WINDOW, ssim_map
 from reid.distances import Metric, squared_distances
 from reid.embeddings import JUNK, Embeddings
 

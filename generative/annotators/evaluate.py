@@ -3,26 +3,30 @@
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from generative.ahead import batches_of, in_order
+from generative.annotators.floor import floor_of, floor_sums
+from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import OpenAnnotator, untrained
-from generative.floor import floor_of, floor_sums
-from generative.mean_texture import with_mean_texture
+from generative.annotators.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
+from generative.annotators.visible import scored_texels, visible_texels
 from generative.rewrite import BATCHES_AHEAD, THREADS
-from generative.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
-from generative.visible import scored_texels, visible_texels
 from reid.fit import fields_to_read, fit
 from shards.codec import decode_fields
 from shards.errors import ShardError
 from shards.manifest import Manifest
+from shards.meta import Split
 from shards.stream import read_shard
 from shards.uv_surface import has_surface_table
 
 PREDICTORS = ("trained", "untrained", "mean")
+ScoredSplit = Literal[Split, "none"]
+"""A part of a set, as manifests count it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,20 +73,24 @@ def evaluate(
     source: Manifest,
     *,
     batch_size: int = 64,
+    split: ScoredSplit | None = None,
     num_shown: int = 12,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Score an annotator on the set at `place`, a folder or URL, whose manifest is `source`.
+    """Score an annotator on the set at `place`, a folder or URL, whose manifest is `source`; with `split`, on that part of it.
 
     The set is read twice, as the mean predictor is its own. progress gets the samples scored so far, of both times. Junk and
     distractors are passed over: they have no labels. Raises ShardError for another sample without the label, and for textures
-    in another uv layout than the network draws; ValueError where nobody is left.
+    in another uv layout than the network draws; ValueError where nobody is left, and for a set without samples of the split.
     """
+    if split is not None and not source.totals()["splits"].get(split):
+        has = ", ".join(source.totals()["splits"])
+        raise ValueError(f"{place} has no samples of the split {split}, it has {has}: choose one of them")
     annotator = with_mean_texture(annotator, place, source, batch_size=batch_size)
     device, label, num_samples, done = annotator.device, annotator.label, 0, 0
     sums: dict[str, Sums] = {name: {} for name in PREDICTORS}
     floor: Sums = {}
-    for batch in _batches(annotator, place, source, batch_size):
+    for batch in _batches(annotator, place, source, batch_size, split):
         floor = add(floor, floor_sums(label, _in_shares(annotator, _stack(batch, "truth", device))))
         num_samples += len(batch)
         _tell(progress, num_samples)
@@ -92,7 +100,7 @@ def evaluate(
     networks = {"trained": annotator, "untrained": untrained(annotator)}
     rows = set(np.linspace(0, num_samples - 1, min(num_shown, num_samples)).astype(int).tolist())
     shown: list[Shown] = []
-    for batch in _batches(annotator, place, source, batch_size):
+    for batch in _batches(annotator, place, source, batch_size, split):
         pictures = _stack(batch, "picture", device)
         found = {name: network.annotate(pictures) for name, network in networks.items()}
         labels = {name: one.values for name, one in found.items()}
@@ -152,18 +160,25 @@ def _used(annotator: OpenAnnotator) -> Tensor:
     return torch.from_numpy(scored_texels(annotator.uv_layout)).to(annotator.device)
 
 
-def _batches(annotator: OpenAnnotator, place: str, source: Manifest, batch_size: int) -> Iterator[list[_Labelled]]:
+def _batches(
+    annotator: OpenAnnotator, place: str, source: Manifest, batch_size: int, split: ScoredSplit | None
+) -> Iterator[list[_Labelled]]:
     for entry in source.shards:
-        decode = functools.partial(_decode, annotator, f"{place.rstrip('/')}/{entry.name}")
+        if split is not None and split not in entry.splits:
+            continue
+        decode = functools.partial(_decode, annotator, split, f"{place.rstrip('/')}/{entry.name}")
         samples = in_order(decode, read_shard(place, entry), threads=THREADS, ahead=BATCHES_AHEAD * batch_size)
         yield from batches_of((one for one in samples if one is not None), batch_size)
 
 
-def _decode(annotator: OpenAnnotator, shard: str, sample: tuple[str, dict[str, bytes]]) -> _Labelled | None:
-    """None for junk and distractors."""
+def _decode(
+    annotator: OpenAnnotator, split: ScoredSplit | None, shard: str, sample: tuple[str, dict[str, bytes]]
+) -> _Labelled | None:
+    """None for junk, distractors and samples of another split."""
     key, members = sample
     label = annotator.label
-    if decode_fields(key, members, ["meta"], shard=shard)["meta"].is_nobody:
+    meta = decode_fields(key, members, ["meta"], shard=shard)["meta"]
+    if meta.is_nobody or split not in (None, meta.split or "none"):
         return None
     fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from generative.artist import Filter
 from generative.device import autocast_of, own_device
 from generative.drawable import MIN_JOINTS, MIN_SIDE
-from generative.generate import GenerateShard
-from generative.pose_bank import PoseBank
 from generative.rewrite import check_other_folder
 from generative.sets import contents_hash, shard_rows
+from generative.transfer.artist import Filter
+from generative.transfer.data import rows_to_take_poses_from
+from generative.transfer.generate import GenerateShard
 from generative.transfer.guider import load_guider
+from generative.transfer.pose_bank import PoseBank
 from generative.transfer.run import load_transfer
 from reid.checkpoint import which_checkpoint
 from reid.config import Precision
@@ -98,10 +99,10 @@ def augment(
 ) -> Augmented:
     """Write the set of generated pictures; running again goes on where an earlier run stopped.
 
-    run: a run of `generative train pose-transfer`; data: known people; poses: a set with keypoints; filter_run: a run of `reid
-    train` that knows these people. Raises as `build_set`, `load_transfer` and `load_guider` do; ValueError where nobody is known, and where
-    a set would be written over;
-    ShardError, naming the sample, for a picture that is too small.
+    run: a run of `generative train pose-transfer`; data: known people; poses: a set with keypoints, of whose samples to train on
+    the poses are; filter_run: a run of `reid train` that knows these people. Raises as `build_set`, `load_transfer` and
+    `load_guider` do; ValueError where nobody is known, and where a set would be written over; ShardError, naming the sample, for
+    a picture that is too small.
     """
     for table in (data, poses):
         check_other_folder(str(table.folder), out)
@@ -146,7 +147,12 @@ def _plan(
         run_hash=load_transfer(run).hash,
         data=data,
         rows=rows,
-        bank=PoseBank(table=poses, seed=config.seed, min_joints=config.min_joints),
+        bank=PoseBank(
+            table=poses,
+            rows=rows_to_take_poses_from(poses, str(poses.folder)),
+            seed=config.seed,
+            min_joints=config.min_joints,
+        ),
         is_own=contents_hash(data.manifest) == contents_hash(poses.manifest),
         per_image=config.per_image,
         size=None if config.height is None else (config.height, config.width),

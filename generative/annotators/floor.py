@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generative.scores import Sums
+from generative.annotators.scores import Sums
 from reid.fit import Label
 from shards.semantics import PARTS_7, SURFACES_24
 

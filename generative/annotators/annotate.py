@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import OpenAnnotator, open_annotator
 from generative.device import Autocast, own_device
-from generative.mean_texture import with_mean_texture
 from generative.rewrite import DecodedSample, check_other_folder, decode_picture, rewrite_shard
 from generative.sets import contents_hash
 from reid.fit import Label, resize_labels

@@ -103,14 +103,15 @@ def num_targets(classes: np.ndarray, is_posed: np.ndarray) -> int:
 def read_real(table: Table, i: int, size: tuple[int, int]) -> tuple[np.ndarray, int]:
     """Picture `i`, resized to (H, W, 3) uint8, and how many of its joints are known. Raises ShardError for one without keypoints,
     or smaller than MIN_SIDE."""
-    values = table.read(i, ("image", "meta"))
+    values, (shard, key) = table.read(i, ("image", "meta")), table.locate(i)
     if values["meta"].keypoints is None:
         raise ShardError(
             f"{table.folder} has no keypoints in meta.json, which say in which pose to draw; add them: {ADDED_BY}",
-            key=values["key"],
+            shard=shard,
+            key=key,
             field="keypoints",
         )
-    check_size(values["image"], key=values["key"])
+    check_size(values["image"], shard=shard, key=key)
     return resize(values["image"], size), sum(v > 0 for *_, v in values["meta"].keypoints)
 
 

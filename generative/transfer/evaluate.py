@@ -12,13 +12,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from generative.ahead import batches_of, in_order
-from generative.artist import Artist
-from generative.generate import LOOK_AHEAD, NUM_THREADS
-from generative.perceptual import Inception, Lpips
-from generative.scored_pairs import ScoreConfig, ScoredPair, choose_pairs, known_rows, num_targets, read_pair, read_real
-from generative.scores import Scores
+from generative.annotators.scores import Scores
+from generative.transfer.artist import Artist
+from generative.transfer.generate import LOOK_AHEAD, NUM_THREADS
 from generative.transfer.guider import Guider
-from generative.transfer_scores import frechet_distance, identity_kept, l1, mask_ssim, ssim
+from generative.transfer.perceptual import Inception, Lpips
+from generative.transfer.scored_pairs import (
+    ScoreConfig,
+    ScoredPair,
+    choose_pairs,
+    known_rows,
+    num_targets,
+    read_pair,
+    read_real,
+)
+from generative.transfer.scores import frechet_distance, identity_kept, l1, mask_ssim, ssim
 from reid.embeddings import Embeddings
 from shards.table import Table
 

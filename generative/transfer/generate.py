@@ -10,22 +10,21 @@ import torch
 from torch import Tensor
 
 from generative.ahead import in_order
-from generative.artist import Artist, Filter, own_artist
 from generative.device import Autocast
 from generative.drawable import check_size
-from generative.pose_bank import Pose, PoseBank
+from generative.transfer.artist import Artist, Filter, own_artist
+from generative.transfer.pose_bank import Pose, PoseBank
 from reid.fit import resize
 from reid.models.texture_decoder import to_pixels
 from shards.codec import EncodedSample, encode_sample
 from shards.meta import Meta
-from shards.schema import Sample
+from shards.schema import MAX_KEY_LENGTH, Sample
 from shards.table import Table
 
 LOOK_AHEAD = 3
 """Batches that are read before they are drawn, and as many that wait to be encoded."""
 NUM_THREADS = 4
 """That read and encode."""
-MAX_KEY = 80
 _HASH_DIGITS = 12
 
 
@@ -73,8 +72,8 @@ class GenerateShard:
         sources, pictures = [], []
         for i in rows:
             values = self.data.read(i, ("image", "meta"))
-            key, image = values["key"], values["image"]
-            check_size(image, key=key)
+            (shard, key), image = self.data.locate(i), values["image"]
+            check_size(image, shard=shard, key=key)
             poses = self.bank.draw(key, self.per_image, own=self.is_own)
             sources.append(Source(key=key, meta=values["meta"], size=self.size or image.shape[:2], poses=tuple(poses)))
             pictures.append(resize(image, (size, size)))
@@ -164,7 +163,7 @@ def generated_key(source_key: str, number: int) -> str:
     """Key of the picture of `source_key` in its pose `number`: SOURCE_p0. Where that is too long, the source's key is cut short
     and ends in 12 digits of its SHA-256."""
     end = f"_p{number}"
-    if len(source_key) + len(end) > MAX_KEY:
+    if len(source_key) + len(end) > MAX_KEY_LENGTH:
         digits = hashlib.sha256(source_key.encode()).hexdigest()[:_HASH_DIGITS]
-        source_key = f"{source_key[: MAX_KEY - len(end) - _HASH_DIGITS - 1]}-{digits}"
+        source_key = f"{source_key[: MAX_KEY_LENGTH - len(end) - _HASH_DIGITS - 1]}-{digits}"
     return source_key + end
