@@ -97,7 +97,8 @@ class Annotators:
         self._render(size)
         style = ("--data", self.out / "pairs", "--target", self.out / "look", "--out", self.out / "style", "--resume")
         do("generative", "train", "style", *style, *size.style)
-        do("generative", "restyle", self.out / "style", "--data", self.out / "pairs", "--out", self.out / "restyled")
+        restyled = ("--data", self.out / "pairs", "--out", self.out / "restyled", "--report", self.out / "style.html")
+        do("generative", "restyle", self.out / "style", *restyled)
         runs = [(label, taught) for label in self.labels for taught in TAUGHT]
         each(lambda one: self._train(size, *one), runs, jobs=self.jobs)
         results = [self._result(label) for label in self.labels]

@@ -7,7 +7,7 @@ import numpy as np
 
 from generative.annotators.opened import OpenAnnotator
 from generative.report.annotator import Compared, draw_label
-from generative.report.style import spread
+from generative.report.style import NUM_SHOWN, spread
 from reid.fit import Label
 from reid.report.charts import Chart, Curve, line_chart
 from reid.report.page import page_environment
@@ -25,7 +25,7 @@ def render_page(annotator: OpenAnnotator, place: str, out: Path, confidences: Se
     its samples, in their order."""
     table, label = Table(out), annotator.label
     order = np.argsort(confidences, kind="stable").tolist()
-    shown = spread(len(table))
+    shown = spread(len(table), NUM_SHOWN)
     return (
         page_environment(("generative", "report"))
         .get_template(TEMPLATE)

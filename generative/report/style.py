@@ -1,6 +1,6 @@
 """One HTML page on a restyled set: pictures before and after, some of the look wanted, and how the training went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,17 @@ HEIGHT = 220
 TEMPLATE = "style.html.jinja"
 NUM_SHOWN = 12
 """Samples, spread evenly over the set, and as many pictures of the target."""
+NUM_MEASURED = 300
+"""Samples whose look is measured, spread evenly over the set."""
+LOOK = ("red", "green", "blue", "contrast", "chroma")
+"""Of a look: means of the channels, standard deviation of brightness in a picture, and how far its channels lie apart."""
 LOSSES = ("discriminator", "adversarial", "cycle", "same", "similarity", "embedding")
 """Those that have a chart."""
 
 
 def render_page(run: StyleRun, place: str, out: Path) -> str:
     """The page as HTML. place: the set as it was, folder or URL; out: the restyled one."""
-    before, after = Table(place), Table(out)
+    before, after, target = Table(place), Table(out), _open(run.config.target)
     return (
         page_environment(("generative", "report"))
         .get_template(TEMPLATE)
@@ -39,8 +43,11 @@ def render_page(run: StyleRun, place: str, out: Path) -> str:
             target=run.config.target,
             hash=run.hash,
             num_parameters=sum(parameter.numel() for parameter in run.generator.parameters()),
-            compared=[_compare(before, after, i) for i in spread(len(after))],
-            wanted=_wanted(run.config.target),
+            compared=[_compare(before, after, i) for i in spread(len(after), NUM_SHOWN)],
+            wanted=_wanted(target),
+            looks=_looks({"as it was": before, "restyled": after, "the look wanted": target}),
+            columns=LOOK,
+            num_measured=NUM_MEASURED,
             charts=_charts(run.folder),
             config=told_config(run.config),
             version=package_version(),
@@ -48,9 +55,9 @@ def render_page(run: StyleRun, place: str, out: Path) -> str:
     )
 
 
-def spread(count: int) -> list[int]:
-    """Numbers of up to NUM_SHOWN samples of a set of `count`, in order."""
-    return sorted({*np.linspace(0, count - 1, NUM_SHOWN).round().astype(int).tolist()})
+def spread(count: int, num: int) -> list[int]:
+    """Numbers of up to `num` samples of a set of `count`, in order."""
+    return sorted({*np.linspace(0, count - 1, num).round().astype(int).tolist()})
 
 
 def _compare(before: Table, after: Table, i: int) -> Compared:
@@ -63,13 +70,35 @@ def _picture(table: Table, i: int, label: str) -> Picture:
     return draw(pixels, HEIGHT, alt=f"Sample {table.keys[i]}, {label}", label=label)
 
 
-def _wanted(target: Sequence[str]) -> list[Picture]:
-    """Of the first set that has the look; none where it does not lie there any more, whole."""
+def _open(target: Sequence[str]) -> Table | None:
+    """The first set that has the look; None where it does not lie there any more, whole."""
     try:
-        table = Table(target[0])
+        return Table(target[0])
     except (OSError, ShardError):
-        return []
-    return [_picture(table, i, "target") for i in spread(len(table))]
+        return None
+
+
+def _wanted(target: Table | None) -> list[Picture]:
+    return [] if target is None else [_picture(target, i, "target") for i in spread(len(target), NUM_SHOWN)]
+
+
+def _looks(tables: Mapping[str, Table | None]) -> list[tuple[str, tuple[str, ...]]]:
+    """A line for each set: its name, and `measure_look` of some of its pictures, spread evenly."""
+    return [
+        (name, tuple(f"{value:.3f}" for value in measure_look(table, spread(len(table), NUM_MEASURED))))
+        for name, table in tables.items()
+        if table is not None
+    ]
+
+
+def measure_look(table: Table, rows: Sequence[int]) -> tuple[float, ...]:
+    """Means over pictures of LOOK, in shares of full brightness."""
+    found = []
+    for i in rows:
+        picture = table.read(i, ["image"])["image"] / 255
+        contrast, chroma = picture.mean(2).std(), (picture.max(2) - picture.min(2)).mean()
+        found.append((*picture.mean((0, 1)), contrast, chroma))
+    return tuple(np.mean(found, axis=0).tolist())
 
 
 def _charts(folder: Path) -> list[Chart]:

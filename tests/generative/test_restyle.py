@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -200,7 +202,25 @@ def test_the_report_shows_both_looks_side_by_side(labelled: Path, tmp_path: Path
     assert "<figcaption>target</figcaption>" not in html and "<script" not in html
     opened = load_style(run)
     opened = replace(opened, config=replace(opened.config, target=(target,)))
-    assert render_page(opened, str(labelled), tmp_path / "set").count("<figcaption>target</figcaption>") == 12
+    assert html.count("<td>the look wanted</td>") == 0
+    html = render_page(opened, str(labelled), tmp_path / "set")
+    assert html.count("<figcaption>target</figcaption>") == 12
+    for name, place in (("as it was", labelled), ("restyled", tmp_path / "set"), ("the look wanted", target)):
+        told = re.search(rf"<td>{name}</td>(.*?)</tr>", html)[1]
+        assert re.findall(r">(\d\.\d+)<", told) == [f"{value:.3f}" for value in look_of(Table(place))]
+
+
+def look_of(table: Table) -> list[float]:
+    """Red, green, blue, contrast and chroma, pixel by pixel."""
+    sums = np.zeros(5)
+    for i in range(len(table)):
+        pixels = [[value / 255 for value in pixel] for pixel in table[i].image.reshape(-1, 3).tolist()]
+        grey = [sum(pixel) / 3 for pixel in pixels]
+        middle = sum(grey) / len(grey)
+        contrast = math.sqrt(sum((value - middle) ** 2 for value in grey) / len(grey))
+        chroma = sum(max(pixel) - min(pixel) for pixel in pixels) / len(pixels)
+        sums += [*(sum(column) / len(pixels) for column in zip(*pixels, strict=True)), contrast, chroma]
+    return (sums / len(table)).tolist()
 
 
 @pytest.mark.usefixtures("here")
