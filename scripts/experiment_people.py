@@ -59,8 +59,8 @@ LONG_ROWS: Mapping[str, Row] = {
 }
 """What so short a training hides; trained only where they are named."""
 ALL_ROWS = {**ROWS, **LONG_ROWS}
-FORMS = ("none", "ce", "triplet")
-"""Of guiders, as they are listed."""
+GUIDERS: Mapping[str, Row | None] = {"none": None, "ce": Row(), "triplet": Row(alpha=1.0)}
+"""Form of a guider -> the network that guides, which was taught by that very loss."""
 JUDGE = Row(added="true", epsilon=0.0, alpha=1.0)
 """The network that says whose a generated picture is: it knows all poses, and guided nobody."""
 
@@ -181,13 +181,14 @@ class People:
         self._render(size)
         start = ("--data", self.out / "pairs", "--out", self.out / "start", "--resume")
         do("generative", "train", "texture", *start, *size.start)
-        self._train_row(size, Row(), self.out / "guider", 99)
-        forms = [form for form in FORMS if form in {row.added for row in rows}]
+        forms = [form for form in GUIDERS if form in {row.added for row in rows}]
         runs = [
             (ALL_ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names
         ]
         runs.insert(0, (JUDGE, self.out / "judge", 98))
         drawn = [one for one in runs if one[0].added in forms]
+        guiders = [(row, self.out / f"guider-{form}", 99) for form in forms if (row := GUIDERS[form])]
+        each(lambda one: self._train_row(size, *one), guiders, jobs=self.jobs)
         # Generators first: what else can be trained beside them keeps the cores busy when the last of them is alone.
         tasks = [partial(self._train_generator, size, form) for form in forms]
         tasks += [partial(self._train_row, size, *one) for one in runs if one not in drawn]
@@ -216,7 +217,7 @@ class People:
         do("synth", "pit", "--out", self.out / "pairs", *pairs)
 
     def _train_generator(self, size: Size, form: str) -> None:
-        guider = () if form == "none" else ("--guider-run", self.out / "guider")
+        guider = () if form == "none" else ("--guider-run", self.out / f"guider-{form}")
         sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self.out / f"generator-{form}")
         options = ("--resume", "--guider", form, *guider, *size.transfer)
         do("generative", "train", "pose-transfer", *sets, *options, jobs=self.jobs)

@@ -243,6 +243,7 @@ def _measure_together(
                     _embeddings(vectors, real.classes[targets]),
                     _embeddings(theirs, real.classes),
                     left_out=sources,
+                    metric=judges.reid.metric,
                     device=artist.device,
                 )
     return scores

@@ -10,6 +10,7 @@ from torch.nn import functional
 from generative.transfer.config import GuiderForm
 from reid.batch import MEAN, STD, on_device
 from reid.checkpoint import load_run, which_checkpoint
+from reid.distances import Metric
 from reid.fit import InputConfig
 from reid.models.model import Model
 
@@ -18,10 +19,10 @@ class Guider(nn.Module):
     """R of Liu et al. 2018, sec. 3.2.2. Its weights get no gradient, and its batch norms' means stay what they are: it is in
     evaluation mode for good. Gradients go through it to the pictures."""
 
-    def __init__(self, model: Model, input: InputConfig, classes: Sequence[int]):
-        """classes: of the run's identities, in their order, the model's own."""
+    def __init__(self, model: Model, input: InputConfig, metric: Metric, classes: Sequence[int]):
+        """metric: by which its embeddings are compared; classes: of the run's identities, in their order, the model's own."""
         super().__init__()
-        self.model, self.input = model.requires_grad_(False), input
+        self.model, self.input, self.metric = model.requires_grad_(False), input, metric
         self.register_buffer("classes", torch.tensor(classes, dtype=torch.int64))
         self.eval()
 
@@ -30,8 +31,15 @@ class Guider(nn.Module):
         return super().train(False)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, R(i) of eq. 4."""
+        """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, their embeddings."""
         return self.model.embed(self.prepare(pictures)).float()
+
+    def points(self, pictures: Tensor) -> Tensor:
+        """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, R(i) of eq. 4: embeddings whose Euclidean distances are in the
+        order of the model's own, thus unit vectors where it compares by cosine. Without a length, a batch norm's embeddings
+        are so far apart (about the root of 2 D) that what identifies somebody is a small part of their distance."""
+        features = self.features(pictures)
+        return functional.normalize(features) if self.metric == "cosine" else features
 
     def logits(self, pictures: Tensor) -> list[Tensor]:
         """pictures (B, 3, S, S) float in -1..1 -> (B, C) float32 of each of the model's classifiers, which see a part of the
@@ -67,7 +75,7 @@ def load_guider(folder: Path, form: GuiderForm, class_names: Sequence[str]) -> G
             f"{folder} was trained on textures, and a guider is shown pictures: give the run of another network"
         )
     if form == "triplet":
-        return Guider(run.model, run.config.input, ())
+        return Guider(run.model, run.config.input, run.config.evaluate.metric, ())
     if not _classifiers(run.model):
         raise ValueError(f"{folder} has no classifier, for it was trained without identity loss: give --guider triplet")
     known = {name: number for number, name in enumerate(run.state.class_names)}
@@ -77,7 +85,8 @@ def load_guider(folder: Path, form: GuiderForm, class_names: Sequence[str]) -> G
             f"{len(class_names):,} in the data are not among them ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}): "
             "cross-entropy needs a guider that was trained on the same people; train one, or give --guider triplet"
         )
-    return Guider(run.model, run.config.input, [known[name] for name in class_names])
+    classes = [known[name] for name in class_names]
+    return Guider(run.model, run.config.input, run.config.evaluate.metric, classes)
 
 
 def _classifiers(model: Model) -> list[nn.Module]:

@@ -1,7 +1,9 @@
 """The guider is the reID model as it stands, seen through, and never moved."""
 
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from tiny_pairs import save_guider
@@ -11,6 +13,8 @@ from generative.transfer.losses import guider_cross_entropy
 from reid.augment import prepare
 from reid.batch import ORIGINS, Batch
 from reid.checkpoint import load_run
+from reid.distances import Metric, squared_distances
+from reid.embeddings import Embeddings
 from reid.fit import InputConfig, resize
 from reid.losses import LossConfig, everywhere
 from reid.models.backbone import BackboneConfig
@@ -98,6 +102,17 @@ def test_features_are_the_embedding(tmp_path: Path):
         features = guider.features(pictures())
         assert ((features - features.mean(dim=0)).abs().amax(dim=1) > 1e-3).all(), "what is seen decides"
         torch.testing.assert_close(features, guider.model.embed(guider.prepare(pictures())))
+
+
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_points_are_as_far_apart_as_the_model_says(metric: Metric, tmp_path: Path):
+    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES, metric=metric)), "triplet", NAMES)
+    with torch.no_grad():
+        points, vectors = guider.points(pictures()), guider.features(pictures()).numpy()
+    numbers = np.arange(len(vectors))
+    all_ = Embeddings(vectors=vectors, identities=numbers, camera_ids=numbers, keys=numbers.astype(str))
+    _, expected = next(squared_distances(all_, all_, metric=metric, max_memory_mib=64, device="cpu"))
+    torch.testing.assert_close(torch.cdist(points, points) ** 2, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_people_are_found_by_name(tmp_path: Path):
