@@ -29,14 +29,14 @@ QUALITY = 80
 
 
 def draw_people(folder: Path, forms: Sequence[str]) -> None:
-    """`folder`/pictures.jpg: a row for each pair, somebody, the pose wanted, what a generator with each form of guider draws, and
-    the truth."""
+    """`folder`/pictures.jpg: a row for each pair, somebody, the pose wanted, what a generator with each form of guider draws, of
+    seed 0, and the truth."""
     table = Table(folder / "target")
     rows = known_rows(table)
     classes = np.unique(table.identities[rows], return_inverse=True)[1].astype(np.int64)
     is_posed = np.array([read_real(table, i, SIZE)[1] for i in rows.tolist()]) >= MIN_JOINTS
     targets, sources = choose_pairs(classes, is_posed, ScoreConfig(num_pairs=NUM_SHOWN), str(table.folder))
-    runs = [load_transfer(folder / f"generator-{form}") for form in forms]
+    runs = [load_transfer(folder / f"generator-{form}-0") for form in forms]
     artists = [Artist(run.folder, run.hash, None, "no", own_device()) for run in runs]
     size = artists[0].size
     pairs = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reid.journal import read_metrics
+from reid.optimise import OptimiseConfig
 
 Result = TypeVar("Result")
 
@@ -66,7 +67,17 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def schedule(optimise: OptimiseConfig, epochs: int) -> tuple[Any, ...]:
+    """Options of a run that is so many epochs long, whose rate falls where it does in `optimise`, counted in shares of its length."""
+    milestones = [milestone * epochs / optimise.epochs for milestone in optimise.milestones]
+    return "--optimise.epochs", epochs, *(("--optimise.milestones", *milestones) if milestones else ())
+
+
 def spread(values: Sequence[float], *, sign: str = "") -> str:
     """Mean and standard deviation of shares, in percent."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * deviation:.1f} %"
+    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * deviation(values):.1f} %"
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of a sample; 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
