@@ -132,7 +132,7 @@ SIZES: Mapping[str, Size] = {
         num_posed=40,
         num_pairs=2000,
         epochs=15,
-        **_cpu(64, 32, size=64, networks_width=24, start_epochs=8, transfer_epochs=10),
+        **_cpu(64, 32, size=64, networks_width=24, start_epochs=6, transfer_epochs=9),
     ),
     "full": Size(
         num_identities=1200,
