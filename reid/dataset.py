@@ -120,9 +120,9 @@ class Samples:
         return fit(self.stored(index), self.input, self.labels)
 
     def stored(self, index: int) -> dict[str, Any]:
-        """Sample `index` as it is stored: "key" and the fields that `read` makes arrays of. Raises as `read`."""
-        table = self.tables[self.table_of[index]]
-        values = table.read(int(self.index_in[index]), fields_to_read(self.input, self.labels))
+        """Sample `index` as it is stored: "shard", "key" and the fields that `read` makes arrays of. Raises as `read`."""
+        table, row = self.tables[self.table_of[index]], int(self.index_in[index])
+        values = {**table.read(row, fields_to_read(self.input, self.labels)), "shard": table.locate(row)[0]}
         if self.may_lack_iuv and values["iuv"] is None:
             values = {**values, "iuv": np.zeros_like(values["image"])}
         return values
@@ -184,7 +184,6 @@ def gather_samples(
     rows: Sequence[np.ndarray],
     input: InputConfig,
     max_bad_samples: int,
-    kind: type[Samples] = Samples,
 ) -> Samples:
     """Samples `rows`, (n,) int64 each, of the sets `tables` that lie at `places`, read without labels, in that order: a class for
     each identity, and origins as the sets tell them."""
@@ -195,7 +194,7 @@ def gather_samples(
     counts = [len(chosen) for chosen in rows]
     within = np.repeat([f"{place.rstrip('/')}/" for place in places], counts)
     class_names, classes = np.unique(columns["identities"], return_inverse=True)
-    return kind(
+    return Samples(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), counts),
         index_in=np.concatenate(rows),

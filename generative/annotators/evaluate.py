@@ -182,7 +182,7 @@ def _decode(
         return None
     fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)
-    arrays = fit(values, annotator.input, [label])
+    arrays = fit({**values, "shard": shard}, annotator.input, [label])
     visible = None
     if label == "texture":
         if values["meta"].uv_layout != annotator.uv_layout:

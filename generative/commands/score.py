@@ -66,7 +66,7 @@ class Score:
         self._check_independent(run)
         artist = Artist(self.folder, run.hash, None, autocast_of(self.config.precision), own_device())
         judges = Judges(
-            reid=load_guider(self.reid, "triplet", ()).to(artist.device),
+            reid=load_guider(self.reid).to(artist.device),
             lpips=None if self.lpips is None else Lpips(*self.lpips).to(artist.device),
             inception=None if self.inception is None else Inception(self.inception).to(artist.device),
         )

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generative.transfer.config import GuiderForm
 from reid.batch import MEAN, STD, on_device
 from reid.checkpoint import load_run, which_checkpoint
 from reid.distances import Metric
@@ -63,27 +62,27 @@ class Guider(nn.Module):
         return ((pictures + 1) / 2 - mean) / std
 
 
-def load_guider(folder: Path, form: GuiderForm, class_names: Sequence[str]) -> Guider:
-    """The guider that a run of `python -m reid train` has become, for pictures of these people.
+def load_guider(folder: Path, class_names: Sequence[str] | None = None, *, remedy: str = "") -> Guider:
+    """What a run of `python -m reid train` has become, to be shown pictures; class_names: the people that `logits` are asked
+    about, None where embeddings are enough.
 
-    Raises FileNotFoundError, and ValueError for a network that is given textures, and for the cross-entropy of one that has
-    no classifier or does not know all of these people.
+    Raises FileNotFoundError, and ValueError for a network that is given textures, and, with class_names and ending in `remedy`,
+    for one that has no classifier or does not know all of these people.
     """
     run = load_run(folder)
     if run.config.input.picture != "image":
         raise ValueError(
-            f"{folder} was trained on textures, and a guider is shown pictures: give the run of another network"
+            f"{folder} was trained on textures, and is to be shown pictures: give the run of another network"
         )
-    if form == "triplet":
+    if class_names is None:
         return Guider(run.model, run.config.input, run.config.evaluate.metric, ())
     if not _classifiers(run.model):
-        raise ValueError(f"{folder} has no classifier, for it was trained without identity loss: give --guider triplet")
+        raise ValueError(f"{folder} has no classifier, for it was trained without identity loss: {remedy}")
     known = {name: number for number, name in enumerate(run.state.class_names)}
     if missing := [name for name in class_names if name not in known]:
         raise ValueError(
-            f"the guider {which_checkpoint(folder)} was trained on {len(known):,} identities, and {len(missing):,} of the "
-            f"{len(class_names):,} in the data are not among them ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}): "
-            "cross-entropy needs a guider that was trained on the same people; train one, or give --guider triplet"
+            f"{which_checkpoint(folder)} was trained on {len(known):,} identities, and {len(missing):,} of the "
+            f"{len(class_names):,} in the data are not among them ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}): {remedy}"
         )
     classes = [known[name] for name in class_names]
     return Guider(run.model, run.config.input, run.config.evaluate.metric, classes)

@@ -92,7 +92,7 @@ def nearest(vector: np.ndarray, others: np.ndarray, without: int) -> int:
 
 
 def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str, Path]):
-    artist, guider = open_artist(runs["run"]), load_guider(runs["judge"], "triplet", ())
+    artist, guider = open_artist(runs["run"]), load_guider(runs["judge"])
     config = ScoreConfig(batch_size=3)
     told: list[int] = []
     judges = Judges(
@@ -152,7 +152,7 @@ def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str,
 
 
 def test_a_perfect_generator_scores_perfectly(table: Table, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
-    artist, judges = open_artist(runs["run"]), Judges(reid=load_guider(runs["judge"], "triplet", ()))
+    artist, judges = open_artist(runs["run"]), Judges(reid=load_guider(runs["judge"]))
     truths = [resize(table[i].image, SIZE) for i in (0, 1, 2, 3, 5, 15, 16, 17)]
     answers = iter([torch.cat([as_tensor(one) for one in truths[i : i + 3]]) * 2 - 1 for i in (0, 3, 6)])
     monkeypatch.setattr(artist, "draw", lambda appearance, skeletons: next(answers))
