@@ -291,6 +291,24 @@ def test_the_benchmark_of_methods_measures_every_preset_beside_its_baseline():
     assert compared == {f"{name} over {beside}" for name, beside in COMPARED.items()}
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_generation_measures_labels_pictures_and_players():
+    command = [sys.executable, ROOT / "scripts" / "bench_generative.py", "--small", "--rounds", "1", "--steps", "1"]
+    options = ["--json", "--num-images", "4", "--batch-size", "4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    result = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)["results"]
+    told = [figure["name"].partition(",")[0] for figure in figures if figure["low"] > 0]
+    assert [name for name in told if not name.startswith(" ")] == [
+        *(f"annotate {label}" for label in ("texture", "iuv", "parts", "keypoints")),
+        "augment",
+        *["GAN step"] * 2,
+        *["GAN step with guider and poses"] * 2,
+    ]
+    assert told.count("  memory") == 4
+
+
 COMPARED = {
     "san-basic": "baseline", "san": "baseline", "dsa": "baseline", "dsa-two-branches": "baseline", "gp-ps": "gp-r50",
     "pcb-ps": "pcb", "mgn-ps": "mgn",
