@@ -11,6 +11,7 @@ from generative.annotators.opened import open_annotator
 from generative.device import own_device
 from generative.drawable import MIN_JOINTS
 from generative.report.annotator import draw_label
+from generative.sets import spread
 from generative.transfer.artist import Artist
 from generative.transfer.run import load_transfer
 from generative.transfer.scored_pairs import ScoreConfig, choose_pairs, known_rows, read_pair, read_real
@@ -58,7 +59,7 @@ def draw_labels(folder: Path, labels: Sequence[Label], taught: str) -> None:
     """`folder`/pictures.jpg: a row for each of some samples, the picture, and for each label the true one and that of the
     annotator which learned from the sets `taught`."""
     table = Table(folder / "test")
-    chosen = np.linspace(0, len(table) - 1, NUM_SHOWN).astype(int).tolist()
+    chosen = spread(len(table), NUM_SHOWN)
     rows = [[table.read(i, ["image"])["image"]] for i in chosen]
     for label in labels:
         annotator = open_annotator(folder / f"{label}-{taught}")
