@@ -1,4 +1,4 @@
-"""What a picture must be for a network to draw anybody from it."""
+"""What a picture must be for a network to learn or draw anybody from it."""
 
 MIN_SIDE = 32
 """Pixels of a picture's shorter side."""

@@ -126,7 +126,7 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
             {
                 "real alone": folder / "guider",
                 "real and rendered": folder / "judge",
-                "real, rendered and generated": folder / "run",
+                "real, restyled and generated": folder / "run",
             }
         ),
         charts=[chart for name in (*LABELS, "style", "transfer") for chart in curves(folder / name, name)],

@@ -331,7 +331,7 @@ def test_demo_makes_what_it_names(demo: Path):
     assert (out / "person.glb").read_bytes()[:4] == b"glTF"
     steps, scores = read_metrics(out / "run")
     assert steps[-1]["identity"] < 0.8 * steps[0]["identity"]
-    assert set(scores[-1]["scores"]) == {"out/demo/real-labelled", "out/demo/market"}
+    assert set(scores[-1]["scores"]) == {"out/demo/real-labelled", "out/demo/market-restyled"}
     for place, last in scores[-1]["scores"].items():
         assert last["num_queries"] == (Table(demo / place).splits == "query").sum()
         assert f"{last['mean_ap']:.1%}" in (out / "reid.html").read_text()
@@ -356,7 +356,7 @@ def test_demo_goes_the_way_of_a_real_set(demo: Path):
     assert restyled.read_members(i, ("iuv.png",)) == market.read_members(i, ("iuv.png",))
     data = json.loads((out / "run" / "config.json").read_text())["data"]
     assert [data[origin] for origin in ("real", "rendered", "generated")] == [
-        ["out/demo/real-labelled"], ["out/demo/market"], ["out/demo/generated"]
+        ["out/demo/real-labelled"], ["out/demo/market-restyled"], ["out/demo/generated"]
     ]  # fmt: skip
 
 
