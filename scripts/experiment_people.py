@@ -273,8 +273,6 @@ class People:
             "beside": ALL_ROWS[name].beside,
             "mean_ap": [one["mean_ap"] for one in last],
             "rank1": [one["cmc"][0] for one in last],
-            "epochs": [],
-            "curve": [],
         }
 
 

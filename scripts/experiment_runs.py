@@ -43,8 +43,8 @@ def scores_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Tables in Markdown: scores after the last epoch, mean and standard deviation over seeds; and mAP on the way, of rows of
-    one length together."""
+    """Tables in Markdown: scores after the last epoch, mean and standard deviation over seeds; and mAP on the way, of the rows
+    that tell it, those of one length together."""
     by_name = {result["row"]: result for result in results}
     lines = ["| row | mAP | rank-1 | mAP over its baseline | seeds for it |", "|---|---|---|---|---|"]
     for result in results:
@@ -57,12 +57,12 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 f"{sum(g > 0 for g in gains)} of {len(gains)}",
             )
         lines.append(f"| {result['row']} | {spread(result['mean_ap'])} | {spread(result['rank1'])} | {gain} | {wins} |")
-    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results if result["epochs"]):
+    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results if result.get("epochs")):
         lines += ["", f"| mAP after epoch | {' | '.join(map(str, epochs))} |", "|---|" + "---|" * len(epochs)]
         lines += [
             f"| {result['row']} | {' | '.join(f'{100 * value:.1f} %' for value in result['curve'])} |"
             for result in results
-            if tuple(result["epochs"]) == epochs
+            if tuple(result.get("epochs", ())) == epochs
         ]
     return "\n".join(lines)
 
