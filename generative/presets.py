@@ -95,10 +95,11 @@ def keypoints() -> AnnotatorTrainConfig:
 def pose_transfer() -> TransferConfig:
     """A person in another's pose (Liu et al. 2018): 256 x 256, Adam at 2e-4 with betas 0.5 and 0.999, lambda 10, beta 1.
 
-    Of the pairs of the source of poses the paper says that they "only pass through the discriminator", beside the guider: their
-    L1 counts here, as their true picture is known. The paper leaves open: the networks' layers, which are pix2pix's here; Adam's betas, also from there; how long and in
-    batches of what size it is trained, 20 epochs of 16 pairs here, beside as many of the source of poses, with a rate that
-    falls linearly in the second half; eq. 4's margin, 1 here, that of its guiders' training; flips, of half of the pairs here.
+    Pairs of the source of poses never reach the guider, as there; their L1 counts, for their true picture is known, which the
+    paper does not say. It leaves open, too: the networks' layers, which are pix2pix's here; Adam's betas, also from there; how
+    long and in batches of what size it is trained, 20 epochs of 16 pairs here, beside as many of the source of poses, with a
+    rate that falls linearly in the second half; eq. 4's margin, 1 here, that of its guiders' training; flips, of half of the
+    pairs here.
     The average of the generator's weights (0.999) is not in the paper; R1 and spectral norm are not either, and are off.
     """
     return TransferConfig()

@@ -35,8 +35,8 @@ class Guider(nn.Module):
 
     def points(self, pictures: Tensor) -> Tensor:
         """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, R(i) of eq. 4: embeddings whose Euclidean distances are in the
-        order of the model's own, thus unit vectors where it compares by cosine. Without a length, a batch norm's embeddings
-        are so far apart (about the root of 2 D) that what identifies somebody is a small part of their distance."""
+        order of the model's own, thus unit vectors where it compares by cosine. Taken as they are, embeddings of a batch norm lie
+        about the root of 2 D apart, whoever they show, beside which a margin of 1 is nothing."""
         features = self.features(pictures)
         return functional.normalize(features) if self.metric == "cosine" else features
 
