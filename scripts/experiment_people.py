@@ -74,7 +74,7 @@ class Size:
     """How large everything is."""
 
     num_identities: int
-    """Of the set that is trained and scored on, five of eight of them to train on."""
+    """Of the set that is trained and scored on, three of five of them to train on."""
     num_posed: int
     """People of the set that is rich in poses."""
     num_pairs: int
@@ -128,11 +128,11 @@ SIZES: Mapping[str, Size] = {
         **_cpu(64, 32, size=32, networks_width=8, start_epochs=1, transfer_epochs=1),
     ),
     "small": Size(
-        num_identities=160,
+        num_identities=120,
         num_posed=40,
         num_pairs=2000,
         epochs=15,
-        **_cpu(64, 32, size=64, networks_width=24, start_epochs=6, transfer_epochs=9),
+        **_cpu(64, 32, size=64, networks_width=24, start_epochs=6, transfer_epochs=10),
     ),
     "full": Size(
         num_identities=1200,
@@ -211,7 +211,7 @@ class People:
 
     def _render(self, size: Size) -> None:
         """Four sets: people in few poses, with others to search for; the same people in any pose; others, in tracklets; pairs."""
-        people = ("--num-identities", size.num_identities, "--train-share", 0.625, "--num-cameras", 4, "--seed", 31)
+        people = ("--num-identities", size.num_identities, "--train-share", 0.6, "--num-cameras", 4, "--seed", 31)
         do("synth", "scene", "--out", self.out / "target", *people, "--walk.frames", 2, "--walk.train-poses", 2)
         do("synth", "scene", "--out", self.out / "true", *people, "--walk.frames", 4)
         others = ("--num-identities", size.num_posed, "--train-share", 1, "--num-cameras", 3, "--seed", 32)

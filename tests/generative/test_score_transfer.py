@@ -66,7 +66,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     guider = Path(save_guider(folder / "guider", ("a", "b")))
-    judge = Path(save_guider(folder / "judge", ("a", "b", "c")))
+    judge = Path(save_guider(folder / "judge", ("a", "b", "c"), metric="cosine"))
     provenance = f"guider {file_sha256(checkpoint_path(guider, 'last'))}, sets 0"
     run = save_transfer(folder / "run", guider="triplet", guider_run="moved", provenance=provenance)
     return {"guider": guider, "judge": judge, "run": run}
