@@ -22,7 +22,7 @@ from reid.sampler import SamplerConfig
 SURVEILLANCE = AugmentConfig(
     pad=10, flip=0.5, erase=0.0, rotate=10.0, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05
 )
-"""Cameras differ most in colour, and detectors cut people out at an angle, too large or too small."""
+"""Cameras differ most in colour, and see people at an angle."""
 
 
 def texture() -> AnnotatorTrainConfig:

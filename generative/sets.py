@@ -16,7 +16,7 @@ def shard_rows(manifest: Manifest, index: int) -> range:
 
 
 def spread(count: int, num: int) -> list[int]:
-    """Numbers of up to `num` of `count` samples, in order, the first and the last among them."""
+    """Numbers of up to `num` of `count` samples, in order and spread evenly, from the first on; of two or more to the last."""
     return np.linspace(0, count - 1, min(num, count)).astype(int).tolist()
 
 

@@ -54,7 +54,7 @@ class AugmentConfig:
     rotate: float = 0.0
     """Degrees: pictures are turned by -x .. x, x in 0..180."""
     scale: float = 0.0
-    """Factor 1 - x .. 1 + x on the size of what is shown, about the crop's centre, x in 0..0.5."""
+    """Factor 1 - x .. 1 + x by which people become larger, about the centre of the crop or of its part, x in 0..0.5."""
     partial: float = 0.0
     """Probability that a part of the picture, drawn as `resample.PART_AREA` and `PART_WIDTH` say, fills the whole: fine-tuning
     for pictures of partial people (Jin et al. 2020, table 7)."""

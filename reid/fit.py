@@ -34,13 +34,13 @@ class InputConfig:
     """What of a sample is its picture: the photograph, or in its place the texture (Jin et al. 2020, table 6), which sets of
     shards alone have. It is cropped, mirrored and erased like any picture: `augment` turns that off."""
     min_side: int = 1
-    """Pixels that stored pictures must be high and wide; a smaller one is an error."""
+    """Pixels that a picture must be high and wide as it lies in its shard; a smaller one is an error."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ValueError(f"height and width must be >= 1, got {self.height} and {self.width}")
-        if self.min_side < 1:
-            raise ValueError(f"min_side must be >= 1, got {self.min_side}")
+        if self.min_side < 1 or (self.min_side > 1 and self.picture == "texture"):
+            raise ValueError(f"min_side must be >= 1, and 1 of textures, got {self.min_side}")
         if self.resize is not None and (self.resize[0] < self.height or self.resize[1] < self.width):
             raise ValueError(
                 f"resize must be at least height x width = {self.height} x {self.width}, got {self.resize}"

@@ -21,8 +21,8 @@ def draw_windows(
     rng: np.random.Generator, count: int, input: InputConfig, *, rotate: float, scale: float, partial: float
 ) -> np.ndarray:
     """(count, 5) float32 top, left, height and width, in pixels of the crop, of what is shown, and the angle, radians, that it
-    is turned by; of the whole crop but for a share `partial`. rotate: the largest angle, degrees; scale: what is shown has
-    1 - scale .. 1 + scale times its size; where that is smaller, one sees what lies around it, too."""
+    is turned by: the whole crop, or of a share `partial` a part of it. rotate: the largest angle, degrees; scale: height and
+    width are divided by a factor of 1 - scale .. 1 + scale, about their centre, and so may reach beyond the crop."""
     area = rng.uniform(*PART_AREA, count)
     width = rng.uniform(np.maximum(area, PART_WIDTH), 1)
     size = np.stack([area / width, width], 1)

@@ -74,14 +74,14 @@ def gan_training(
             )
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 times, num_bytes = pool.submit(measure, gan, folder / f"{precision}-{guider is None}").result()
-            title = (
-                f"GAN step{' with guider and poses' if guider else ''}, {networks.size} x {networks.size}, {precision}"
-            )
+            pairs = f"{batch_size} + {batch_size} pairs with guider" if guider else f"{batch_size} pairs"
+            title = f"GAN step, {networks.size} x {networks.size}, {pairs}, {precision}"
+            num = 2 * batch_size if guider else batch_size
             target = LEAST_RATE if device == "cuda" and precision == "bf16" else None
             medians[precision] = float(np.median(times))
             figures += [
                 Figure.of(title, "ms", [1e3 * time_s for time_s in times], more_is_better=False),
-                Figure.of("  of which", "images/s", [batch_size / time_s for time_s in times], target=target),
+                Figure.of("  of which", "images/s", [num / time_s for time_s in times], target=target),
                 Figure.of("  memory, at most", "GiB", [num_bytes / 2**30], more_is_better=False),
             ]
         figures.append(Figure.of("  bf16 over float32", "x", [medians["bf16"] / medians["no"]], more_is_better=False))

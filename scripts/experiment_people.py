@@ -64,7 +64,7 @@ LONG_ROWS: Mapping[str, Row] = {
 """What so short a training hides; trained only where they are named."""
 ALL_ROWS = {**ROWS, **LONG_ROWS}
 GUIDERS: Mapping[str, Row | None] = {"none": None, "ce": Row(), "triplet": Row(alpha=1.0)}
-"""Form of a guider -> the network that guides, which was taught by that very loss."""
+"""Form of a guider -> the network that guides: taught by the loss that it guides by, in the case of triplets beside the other."""
 JUDGE = Row(added="true", epsilon=0.0, alpha=1.0)
 """The network that says whose a generated picture is: it knows all poses, and guided nobody."""
 
@@ -86,7 +86,7 @@ class Size:
     transfer: tuple[str, ...]
     """Options of the generators' runs."""
     preset: str
-    """Of all rows and of the guider."""
+    """Of all rows, guiders and the judge."""
     rows: tuple[str, ...]
     """Options of all rows."""
 

@@ -72,7 +72,10 @@ def open_annotator(
     labels nothing: a SAN that draws something else than textures, or whose textures are of no known layout.
     """
     if not (path := which_checkpoint(folder)).is_file():
-        raise FileNotFoundError(f"no checkpoint {path}: give the folder of a run of `python -m generative train`")
+        raise FileNotFoundError(
+            f"no checkpoint {path}: give the folder of a run of `python -m generative train ANNOTATOR`, of "
+            "texture, iuv, parts or keypoints"
+        )
     run = load_run(folder, kind=AnnotatorTrainConfig)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     label, uv_layout = _label_of(run.model, folder), None

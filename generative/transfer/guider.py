@@ -62,7 +62,9 @@ class Guider(nn.Module):
         return ((pictures + 1) / 2 - mean) / std
 
 
-def load_guider(folder: Path, class_names: Sequence[str] | None = None, *, remedy: str = "") -> Guider:
+def load_guider(
+    folder: Path, class_names: Sequence[str] | None = None, *, remedy: str = "give the run of another network"
+) -> Guider:
     """What a run of `python -m reid train` has become, to be shown pictures; class_names: the people that `logits` are asked
     about, None where embeddings are enough.
 

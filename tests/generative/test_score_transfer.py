@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from generative.transfer.scored_pairs import ScoreConfig, choose_pairs, known_ro
 from generative.transfer.scores import frechet_distance, mask_ssim, ssim
 from reid.checkpoint import checkpoint_path
 from reid.dataset import DataConfig
+from reid.distances import Metric
 from reid.fit import resize
 from shards.build import file_sha256
 from shards.errors import ShardError
@@ -66,7 +68,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     guider = Path(save_guider(folder / "guider", ("a", "b")))
-    judge = Path(save_guider(folder / "judge", ("a", "b", "c"), metric="cosine"))
+    judge = Path(save_guider(folder / "judge", ("a", "b", "c")))
     provenance = f"guider {file_sha256(checkpoint_path(guider, 'last'))}, sets 0"
     run = save_transfer(folder / "run", guider="triplet", guider_run="moved", provenance=provenance)
     return {"guider": guider, "judge": judge, "run": run}
@@ -81,18 +83,21 @@ def as_tensor(picture: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def nearest(vector: np.ndarray, others: np.ndarray, without: int) -> int:
-    """By angle, one of them left out."""
-    best, place = -2.0, -1
+def nearest(vector: np.ndarray, others: np.ndarray, without: int, metric: Metric) -> int:
+    """One of them left out."""
+    best, place = -np.inf, -1
     for i, other in enumerate(others):
-        cosine = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
-        if i != without and cosine > best:
-            best, place = cosine, i
+        angle = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
+        nearness = angle if metric == "cosine" else -np.linalg.norm(vector - other)
+        if i != without and nearness > best:
+            best, place = nearness, i
     return place
 
 
-def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str, Path]):
-    artist, guider = open_artist(runs["run"]), load_guider(runs["judge"])
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_scores_are_those_of_a_loop_over_the_pairs(metric: Metric, table: Table, runs: dict[str, Path], tmp_path: Path):
+    judge = Path(save_guider(tmp_path / "judge", ("a", "b", "c"), metric=metric))
+    artist, guider = open_artist(runs["run"]), load_guider(judge)
     config = ScoreConfig(batch_size=3)
     told: list[int] = []
     judges = Judges(
@@ -130,7 +135,7 @@ def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str,
             pairs = list(zip(pictures, truths, strict=True))
             vectors = np.concatenate([guider.features(one * 2 - 1).numpy() for one in pictures])
             hits = [
-                classes[nearest(one, gallery, source)] == classes[target]
+                classes[nearest(one, gallery, source, metric)] == classes[target]
                 for one, source, target in zip(vectors, sources, targets, strict=True)
             ]
             mask = torch.zeros(1, *SIZE, dtype=torch.bool)

@@ -83,7 +83,9 @@ def test_a_set_without_the_label_is_refused(plain: Path, tmp_path: Path, generat
 def test_small_pictures_and_no_sets_are_refused(label: str, tmp_path: Path, generative_cli):
     people = LabelledPeople(height=64, width=31, labels=frozenset({"iuv", "texture"}), has_keypoints=True)
     place = build_people(tmp_path / "small", people)
-    with pytest.raises(ShardError, match="key .*, field image: must be at least 32 pixels high and wide, got 64 x 31"):
+    with pytest.raises(
+        ShardError, match="shard .*tar, key .*, field image: must be at least 32 pixels high and wide, got 64 x 31"
+    ):
         generative_cli("train", label, "--data", place, "--out", tmp_path / "run", *SMALL)
     with pytest.raises(ValueError, match="name at least one folder or URL of shards under --data"):
         generative_cli("train", label, "--out", tmp_path / "run", *SMALL, "--data")
