@@ -26,7 +26,7 @@ NUM_SHOWN = 6
 """Rows."""
 GAP = 4
 """Pixels between pictures."""
-QUALITY = 80
+QUALITY = 76
 
 
 def draw_people(folder: Path, forms: Sequence[str]) -> None:
