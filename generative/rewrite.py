@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from generative.ahead import batches_of, in_order
-from generative.drawable import check_size
-from reid.fit import resize
+from generative.drawable import MIN_SIDE
+from reid.fit import check_size, resize
 from shards.codec import EncodedSample, decode_fields
 from shards.manifest import ShardEntry
 from shards.meta import Meta
@@ -51,7 +51,7 @@ def decode_picture(raw: tuple[str, dict[str, bytes]], size: tuple[int, int], *, 
     key, members = raw
     values = decode_fields(key, members, ["image", "meta"], shard=shard)
     image = values["image"]
-    check_size(image, shard=shard, key=key)
+    check_size(image, MIN_SIDE, shard=shard, key=key)
     return DecodedSample(key=key, members=members, meta=values["meta"], image=image, picture=resize(image, size))
 
 

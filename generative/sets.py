@@ -1,7 +1,9 @@
-"""What tells sets apart, and where their shards begin."""
+"""What tells sets apart, where their shards begin, and which samples stand for all."""
 
 import hashlib
 from collections.abc import Sequence
+
+import numpy as np
 
 from reid.dataset import Samples
 from shards.manifest import Manifest
@@ -11,6 +13,11 @@ def shard_rows(manifest: Manifest, index: int) -> range:
     """Numbers, in the set's `Table`, of the samples of shard `index` of a complete set."""
     sizes = [entry.num_samples for entry in manifest.shards]
     return range(sum(sizes[:index]), sum(sizes[: index + 1]))
+
+
+def spread(count: int, num: int) -> list[int]:
+    """Numbers of up to `num` of `count` samples, in order and spread evenly, from the first on; of two or more to the last."""
+    return np.linspace(0, count - 1, min(num, count)).astype(int).tolist()
 
 
 def contents_hash(manifest: Manifest) -> str:

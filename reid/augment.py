@@ -1,6 +1,6 @@
 """Augmentation on the device, per sample, by parameters that are drawn on the CPU for the batch of all processes.
 
-Pictures are padded, cropped, turned, cut to a part, mirrored, changed in colour, normalised and partly erased; where they
+Pictures are padded, cropped, turned, cut to a part, scaled, mirrored, changed in colour, normalised and partly erased; where they
 are padded or erased they have ImageNet's mean colour, which is 0. iuv and parts go with the pixels, and are background
 there; keypoints go too. The texture of a mirrored picture is the mirrored person's.
 """
@@ -53,6 +53,8 @@ class AugmentConfig:
     """Turn -x .. x of the colour circle, x in 0..0.5."""
     rotate: float = 0.0
     """Degrees: pictures are turned by -x .. x, x in 0..180."""
+    scale: float = 0.0
+    """Factor 1 - x .. 1 + x by which people become larger, about the centre of the crop or of its part, x in 0..0.5."""
     partial: float = 0.0
     """Probability that a part of the picture, drawn as `resample.PART_AREA` and `PART_WIDTH` say, fills the whole: fine-tuning
     for pictures of partial people (Jin et al. 2020, table 7)."""
@@ -64,7 +66,7 @@ class AugmentConfig:
         if self.pad < 0:
             raise ValueError(f"pad must be >= 0, got {self.pad}")
         shares = dict.fromkeys(("flip", "erase", "brightness", "contrast", "saturation", "partial"), 1)
-        for name, most in {**shares, "hue": 0.5, "rotate": 180}.items():
+        for name, most in {**shares, "hue": 0.5, "rotate": 180, "scale": 0.5}.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must lie in 0..{most}, got {getattr(self, name)}")
 
@@ -114,8 +116,9 @@ def draw_parameters(
     spread = np.array([config.brightness, config.contrast, config.saturation, 2 * math.pi * config.hue])
     colour = rng.uniform(-1, 1, (batch_size, 4)) * spread + (1, 1, 1, 0)
     window = None
-    if config.rotate or config.partial:  # drawn last: without them, all else is what it is with them
-        window = draw_windows(rng, batch_size, input, rotate=config.rotate, partial=config.partial)
+    changes = {name: getattr(config, name) for name in ("rotate", "scale", "partial")}
+    if any(changes.values()):  # drawn last: without them, all else is what it is with them
+        window = draw_windows(rng, batch_size, input, **changes)
     return Parameters(
         crop=torch.from_numpy(crop),
         flip=torch.from_numpy(flip),

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
@@ -117,15 +117,11 @@ class Samples:
 
         Raises ShardError naming shard and key where it does not decode.
         """
-        return fit(self.stored(index), self.input, self.labels)
-
-    def stored(self, index: int) -> dict[str, Any]:
-        """Sample `index` as it is stored: "key" and the fields that `read` makes arrays of. Raises as `read`."""
-        table = self.tables[self.table_of[index]]
-        values = table.read(int(self.index_in[index]), fields_to_read(self.input, self.labels))
+        table, row = self.tables[self.table_of[index]], int(self.index_in[index])
+        values = {**table.read(row, fields_to_read(self.input, self.labels)), "shard": table.locate(row)[0]}
         if self.may_lack_iuv and values["iuv"] is None:
             values = {**values, "iuv": np.zeros_like(values["image"])}
-        return values
+        return fit(values, self.input, self.labels)
 
     def read_good(self, index: int) -> tuple[int, dict[Label, np.ndarray]]:
         """As `read`, with the number of the sample that was read: `index`, or where that one is bad and may be skipped, the
@@ -184,7 +180,6 @@ def gather_samples(
     rows: Sequence[np.ndarray],
     input: InputConfig,
     max_bad_samples: int,
-    kind: type[Samples] = Samples,
 ) -> Samples:
     """Samples `rows`, (n,) int64 each, of the sets `tables` that lie at `places`, read without labels, in that order: a class for
     each identity, and origins as the sets tell them."""
@@ -195,7 +190,7 @@ def gather_samples(
     counts = [len(chosen) for chosen in rows]
     within = np.repeat([f"{place.rstrip('/')}/" for place in places], counts)
     class_names, classes = np.unique(columns["identities"], return_inverse=True)
-    return kind(
+    return Samples(
         tables=tuple(tables),
         table_of=np.repeat(np.arange(len(tables)), counts),
         index_in=np.concatenate(rows),

@@ -33,10 +33,14 @@ class InputConfig:
     picture: Literal["image", "texture"] = "image"
     """What of a sample is its picture: the photograph, or in its place the texture (Jin et al. 2020, table 6), which sets of
     shards alone have. It is cropped, mirrored and erased like any picture: `augment` turns that off."""
+    min_side: int = 1
+    """Pixels that a picture must be high and wide as it lies in its shard; a smaller one is an error."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ValueError(f"height and width must be >= 1, got {self.height} and {self.width}")
+        if self.min_side < 1 or (self.min_side > 1 and self.picture == "texture"):
+            raise ValueError(f"min_side must be >= 1, and 1 of textures, got {self.min_side}")
         if self.resize is not None and (self.resize[0] < self.height or self.resize[1] < self.width):
             raise ValueError(
                 f"resize must be at least height x width = {self.height} x {self.width}, got {self.resize}"
@@ -95,16 +99,20 @@ def fit(values: Mapping[str, Any], input: InputConfig, labels: Iterable[Label]) 
 
     values: "key", and `fields_to_read` as they were decoded, None for what the sample has not. Pictures are resized
     bilinearly with antialiasing, iuv and parts to the nearest pixel, and keypoints go with the image; parts that are not
-    stored follow from iuv. Raises ShardError naming the key for a field that is missing.
+    stored follow from iuv. Raises ShardError naming the key, and the shard where values have a "shard", for a field that is
+    missing and for a picture that is too small.
     """
     arrays: dict[Label, np.ndarray] = {}
+    place = {"shard": values.get("shard"), "key": str(values["key"])}
     for field in ("image", *sorted(labels)):
         source = input.picture if field == "image" else field
         array = _keypoints(values, input.stored) if field == "keypoints" else values[source]
         if array is None and field == "parts" and values["iuv"] is not None:
             array = SURFACE_TO_7[values["iuv"][..., 0]]
         if array is None:
-            raise missing_field(source, key=str(values["key"]))
+            raise missing_field(source, **place)
+        if field == "image":
+            check_size(array, input.min_side, **place)
         match field:
             case "image" | "aligned":
                 array = resize(array, input.stored)
@@ -112,6 +120,18 @@ def fit(values: Mapping[str, Any], input: InputConfig, labels: Iterable[Label]) 
                 array = resize_labels(array, input.stored)
         arrays[field] = array
     return arrays
+
+
+def check_size(picture: np.ndarray, min_side: int, *, shard: str | None, key: str) -> None:
+    """picture (h, w, 3). Raises ShardError, naming the sample, for one that is not min_side pixels high and wide."""
+    if min(picture.shape[:2]) < min_side:
+        raise ShardError(
+            f"must be at least {min_side} pixels high and wide, got {picture.shape[0]} x {picture.shape[1]}; "
+            f"pack the set without such pictures: --min-side {min_side}",
+            shard=shard,
+            key=key,
+            field="image",
+        )
 
 
 def _keypoints(values: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
@@ -123,13 +143,17 @@ def _keypoints(values: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray |
     return np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
 
 
-def missing_field(field: Label, *, key: str | None = None, place: str | None = None) -> ShardError:
+def missing_field(
+    field: Label, *, shard: str | None = None, key: str | None = None, place: str | None = None
+) -> ShardError:
     """The error for a sample, or a set, without something that a network needs."""
     members = " or ".join(next(iter(MEMBERS[source].codecs)) for source in sources_of(field))
     if field == "keypoints":
         members = "keypoints in meta.json"
     where = "" if place is None else f"{place} "
-    return ShardError(f"{where}has no {members}, which this network needs; add it: {ADDED_BY}", key=key, field=field)
+    return ShardError(
+        f"{where}has no {members}, which this network needs; add it: {ADDED_BY}", shard=shard, key=key, field=field
+    )
 
 
 def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -120,7 +120,8 @@ def shard_pairs(
 
     Raises ValueError where there is no set, or too few shards or samples for every worker of every process;
     ShardError for a set that lacks a label, or is not complete; FileNotFoundError. While they are read: ShardError for a
-    sample that lacks a label or does not decode, ValueError for textures of several uv layouts.
+    sample that does not decode, and, never skipped, for one that lacks a label or is too small; ValueError for textures of
+    several uv layouts.
     """
     num_processes, num_workers = pytorch_worker_info()[1], max(1, config.num_workers)
     manifests = {place: manifest_of(place) for place in config.pairs}

@@ -1,4 +1,4 @@
-"""Pictures turned, and parts of pictures that fill the whole: which ones are drawn, and reading between the pixels."""
+"""Pictures turned and scaled, and parts of pictures that fill the whole: which ones are drawn, and reading between the pixels."""
 
 import math
 
@@ -18,10 +18,11 @@ the legs or a side."""
 
 
 def draw_windows(
-    rng: np.random.Generator, count: int, input: InputConfig, *, rotate: float, partial: float
+    rng: np.random.Generator, count: int, input: InputConfig, *, rotate: float, scale: float, partial: float
 ) -> np.ndarray:
     """(count, 5) float32 top, left, height and width, in pixels of the crop, of what is shown, and the angle, radians, that it
-    is turned by; of the whole crop but for a share `partial`. rotate: the largest angle, degrees."""
+    is turned by: the whole crop, or of a share `partial` a part of it. rotate: the largest angle, degrees; scale: height and
+    width are divided by a factor of 1 - scale .. 1 + scale, about their centre, and so may reach beyond the crop."""
     area = rng.uniform(*PART_AREA, count)
     width = rng.uniform(np.maximum(area, PART_WIDTH), 1)
     size = np.stack([area / width, width], 1)
@@ -29,6 +30,8 @@ def draw_windows(
     shares = np.concatenate([corner, size], 1)
     shares[rng.random(count) >= partial] = 0, 0, 1, 1
     angle = rng.uniform(-1, 1, (count, 1)) * math.radians(rotate)
+    size = shares[:, 2:] / rng.uniform(1 - scale, 1 + scale, (count, 1))
+    shares = np.concatenate([shares[:, :2] + (shares[:, 2:] - size) / 2, size], 1)
     return np.concatenate([shares * np.tile([input.height, input.width], 2), angle], 1).astype(np.float32)
 
 
@@ -36,7 +39,7 @@ def positions(window: Tensor, crop: Tensor, flip: Tensor, input: InputConfig) ->
     """Where the centres of a batch's pixels lie in the stored pictures: x and y, (B, H, W) float32, pixel centres at +0.5.
 
     window (B, 5) as `draw_windows` says, crop (B, 2) and flip (B,) as in `Parameters`. A picture is cropped, turned about
-    the crop's centre, clockwise as one sees it for a positive angle, cut to its part, and mirrored, in this order.
+    the crop's centre, clockwise as one sees it for a positive angle, cut to its part, scaled, and mirrored, in this order.
     """
     top, left, height, width, angle = window[..., None].unbind(1)
     x, y = (torch.arange(size, device=window.device) + 0.5 for size in (input.width, input.height))

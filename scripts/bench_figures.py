@@ -63,3 +63,15 @@ def hardware() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numba", "numpy")},
     }
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """Most memory that this process held while a function ran, beyond what it held before (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _status_bytes("VmRSS")
+    function()
+    return _status_bytes("VmHWM") - before
+
+
+def _status_bytes(name: str) -> int:
+    return 1024 * int(re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -1,73 +1,136 @@
 """The part of `bench_generative.py` on training a GAN: its steps in float32 and in bf16, and the memory that they take."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-from accelerate.state import AcceleratorState
-from bench_figures import Figure
+from bench_figures import Figure, peak_bytes
 from bench_training import take
 
 from generative.presets import PRESETS
 from generative.transfer.networks import NetworkConfig
 from generative.transfer.setup import Setup, set_up
 from generative.transfer.train import update
+from reid.checkpoint import State, checkpoint_path, save_checkpoint
+from reid.models.build import build_model
+from reid.presets import PRESETS as REID_PRESETS
+from shards.table import Table
 
 LEAST_RATE = 800.0
 """Images/s on a GPU, 256 x 256, in bf16."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gan:
+    """A training to be measured."""
+
+    data: Path
+    """People, of whom there are pairs."""
+    guider: Path | None
+    """The run that guides, by cross-entropy; with it there are as many pairs of a source of poses, as the README trains."""
+    networks: NetworkConfig
+    precision: Literal["no", "bf16"]
+    batch_size: int
+    """Pairs of known people."""
+    device: str
+    threads: int
+    rounds: int
+    steps: int
+
+
 def gan_training(
-    data: Path, folder: Path, networks: NetworkConfig, *, rounds: int, steps: int, batch_size: int, device: str
+    data: Path,
+    folder: Path,
+    networks: NetworkConfig,
+    *,
+    backbone: str,
+    rounds: int,
+    steps: int,
+    batch_size: int,
+    device: str,
+    threads: int,
 ) -> list[Figure]:
-    """Steps of both players, batches and all, in float32 and in bf16; without a guider."""
+    """Steps of both players, batches and all, alone and guided by a network of this backbone. Each training has a process to
+    itself, and with it all memory."""
     figures: list[Figure] = []
-    medians: dict[str, float] = {}
-    for precision in ("no", "bf16"):
-        run = open_gan(data, folder / precision, networks, precision, batch_size)
-        if (where := run.accelerator.device).type != device:
-            raise ValueError(f"asked for {device}, training takes place on {where}")
-        times, memory_gib = measure(run, rounds, steps)
-        del run  # the next has the memory to itself
-        target = LEAST_RATE if device == "cuda" and precision == "bf16" else None
-        title = f"GAN step, {networks.size} x {networks.size}, batch {batch_size}, {precision}"
-        figures.append(Figure.of(title, "ms", [1e3 * time_s for time_s in times], more_is_better=False))
-        medians[precision] = figures[-1].median
-        figures.append(Figure.of("  of which", "images/s", [batch_size / time_s for time_s in times], target=target))
-        if memory_gib is not None:
-            figures.append(Figure.of("  memory, at most", "GiB", [memory_gib], more_is_better=False))
-    ratio = medians["bf16"] / medians["no"]
-    return [*figures, Figure.of("GAN step, bf16 over float32", "x", [ratio], more_is_better=False)]
+    for guider in (None, save_guider(folder / "guider", data, backbone)):
+        medians: dict[str, float] = {}
+        for precision in ("no", "bf16"):
+            gan = Gan(
+                data=data,
+                guider=guider,
+                networks=networks,
+                precision=precision,
+                batch_size=batch_size,
+                device=device,
+                threads=threads,
+                rounds=rounds,
+                steps=steps,
+            )
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                times, num_bytes = pool.submit(measure, gan, folder / f"{precision}-{guider is None}").result()
+            pairs = f"{batch_size} + {batch_size} pairs with guider" if guider else f"{batch_size} pairs"
+            title = f"GAN step, {networks.size} x {networks.size}, {pairs}, {precision}"
+            num = 2 * batch_size if guider else batch_size
+            target = LEAST_RATE if device == "cuda" and precision == "bf16" else None
+            medians[precision] = float(np.median(times))
+            figures += [
+                Figure.of(title, "ms", [1e3 * time_s for time_s in times], more_is_better=False),
+                Figure.of("  of which", "images/s", [num / time_s for time_s in times], target=target),
+                Figure.of("  memory, at most", "GiB", [num_bytes / 2**30], more_is_better=False),
+            ]
+        figures.append(Figure.of("  bf16 over float32", "x", [medians["bf16"] / medians["no"]], more_is_better=False))
+    return figures
 
 
-def measure(run: Setup, rounds: int, steps: int) -> tuple[list[float], float | None]:
-    """Seconds of a step in each round, and the most memory that a GPU gave at once, GiB."""
-    way, device = own_steps(run), run.accelerator.device
-    take(way, 1, device)
-    if device.type != "cuda":
-        return [take(way, steps, device) / steps for _ in range(rounds)], None
-    torch.cuda.reset_peak_memory_stats()
-    times = [take(way, steps, device) / steps for _ in range(rounds)]
-    return times, torch.cuda.max_memory_allocated() / 2**30
+def measure(gan: Gan, folder: Path) -> tuple[list[float], int]:
+    """Seconds of a step in each round, and the most bytes that the device gave at once: of the CPU beyond what the process held
+    before, with what torch loads when it first computes."""
+    torch.set_num_threads(gan.threads)
+    times: list[float] = []
+
+    def train() -> None:
+        run = open_gan(gan, folder)
+        if (where := run.accelerator.device).type != gan.device:
+            raise ValueError(f"asked for {gan.device}, training takes place on {where}")
+        way = own_steps(run)
+        take(way, 1, where)
+        times.extend(take(way, gan.steps, where) / gan.steps for _ in range(gan.rounds))
+
+    num_bytes = peak_bytes(train)
+    return times, torch.cuda.max_memory_allocated() if gan.device == "cuda" else num_bytes
 
 
-def open_gan(
-    data: Path, folder: Path, networks: NetworkConfig, precision: Literal["no", "bf16"], batch_size: int
-) -> Setup:
+def open_gan(gan: Gan, folder: Path) -> Setup:
     """A run from random weights."""
-    AcceleratorState._reset_state(True)  # it knows one precision at a time
     preset = PRESETS["pose-transfer"]()
+    guided = {"guider": "ce", "guider_run": str(gan.guider), "poses": (str(gan.data),)}
     config = replace(
-        preset.with_sets((str(data),)),
-        guider="none",
-        networks=networks,
-        optimise=replace(preset.optimise, batch_size=batch_size, epochs=10_000),
-        precision=precision,
+        preset.with_sets((str(gan.data),)),
+        **(guided if gan.guider else {"guider": "none"}),
+        networks=gan.networks,
+        optimise=replace(preset.optimise, batch_size=gan.batch_size, epochs=10_000),
+        precision=gan.precision,
         pictures_every=0,
     )
     return set_up(config, folder, resume=False)
+
+
+def save_guider(folder: Path, data: Path, backbone: str) -> Path:
+    """A run with random weights that knows everybody in a set; returns its folder."""
+    config = REID_PRESETS["pose-r-ce"]()
+    config = replace(config, model=replace(config.model, backbone=replace(config.model.backbone, name=backbone)))
+    names = tuple(np.unique(Table(data).identities).tolist())
+    network = build_model(config.model, len(names), losses=config.losses, pretrained=False)
+    folder.mkdir(parents=True)
+    state = State(config=config, class_names=names, num_samples=len(names))
+    save_checkpoint(checkpoint_path(folder, "last"), network, state, {})
+    return folder
 
 
 def own_steps(run: Setup) -> Iterator[None]:

@@ -115,10 +115,12 @@ class Bench:
                             data,
                             folder / "gan",
                             network_config(self),
+                            backbone="resnet18" if self.small else "resnet50",
                             rounds=self.rounds,
                             steps=self.steps,
                             batch_size=self.batch_size,
                             device=self.device,
+                            threads=self.threads,
                         )
         self._report(before, figures)
         return 0

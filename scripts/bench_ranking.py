@@ -6,13 +6,11 @@ the whole row of every query and look where matches stand; and the matrices of Z
 compute their distances with one matrix product in float32 and have as many threads. All take turns in every round.
 """
 
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-from bench_figures import Figure
+from bench_figures import Figure, peak_bytes
 
 from reid.embeddings import Embeddings
 from reid.ranking import rank, rank_distances
@@ -152,15 +150,3 @@ def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
 
 def ratios(theirs: list[float], ours: list[float]) -> list[float]:
     return [a / b for a, b in zip(theirs, ours, strict=True)]
-
-
-def peak_bytes(function: Callable[[], object]) -> int:
-    """Most memory that this process held while a function ran, beyond what it held before (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _status_bytes("VmRSS")
-    function()
-    return _status_bytes("VmHWM") - before
-
-
-def _status_bytes(name: str) -> int:
-    return 1024 * int(re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -69,11 +69,12 @@ run python -m generative train pose-transfer --data "$out/real-labelled" --poses
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 
-# Real and rendered people together, which is who judges what was drawn; and with generated ones.
+# Real and rendered people together, which is who judges what was drawn; and with rendered ones in the look of the real set, and
+# generated ones.
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" --out "$out/judge" --resume \
   --optimise.epochs 5
 run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/judge" --json | tee "$out/transfer.json"
-run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" \
+run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market-restyled" \
   --data.generated "$out/generated" --out "$out/run" --resume --optimise.epochs 6
 run python -m reid evaluate "$out/run" --rerank
 

@@ -19,6 +19,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader
 
 from generative.annotators.evaluate import PREDICTORS, Evaluation
 from generative.report.annotator import Compared, score_rows
+from generative.sets import spread
 from generative.transfer.evaluate import ANSWERS, HIGHER_IS_BETTER
 from generative.transfer.skeleton import draw_skeletons
 from reid.dataset import are_known
@@ -117,7 +118,7 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
         restyled=show_restyled(sets),
         wanted=[
             crop(sets.labelled, i, "real")
-            for i in spread(np.flatnonzero(are_known(sets.labelled.identities)), NUM_WANTED)
+            for i in some(np.flatnonzero(are_known(sets.labelled.identities)), NUM_WANTED)
         ],
         moved=show_moved(sets),
         transfer_scores=transfer_scores(folder / "transfer.json"),
@@ -126,7 +127,7 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
             {
                 "real alone": folder / "guider",
                 "real and rendered": folder / "judge",
-                "real, rendered and generated": folder / "run",
+                "real, restyled and generated": folder / "run",
             }
         ),
         charts=[chart for name in (*LABELS, "style", "transfer") for chart in curves(folder / name, name)],
@@ -138,7 +139,7 @@ def render_page(folder: Path, commands: Sequence[str]) -> str:
 def show_annotated(sets: Sets) -> list[Compared]:
     """Samples of the real layout with the labels that networks wrote, each beside the true one."""
     truths, shown = same_pictures(sets.labelled, sets.street), []
-    for i in spread(np.flatnonzero(are_known(sets.labelled.identities)), NUM_ANNOTATED):
+    for i in some(np.flatnonzero(are_known(sets.labelled.identities)), NUM_ANNOTATED):
         ours, truth = (
             table.read(j, ("image", "texture", "meta")) for table, j in ((sets.labelled, i), (sets.street, truths[i]))
         )
@@ -164,7 +165,7 @@ def same_pictures(some: Table, others: Table) -> list[int]:
 def show_restyled(sets: Sets) -> list[Compared]:
     """People of the rendered set before and after; both sets have the same samples in the same order."""
     shown = []
-    for i in spread(np.flatnonzero(are_known(sets.restyled.identities)), NUM_RESTYLED):
+    for i in some(np.flatnonzero(are_known(sets.restyled.identities)), NUM_RESTYLED):
         before, after = (table.read(i, ("image",)) for table in (sets.rendered, sets.restyled))
         pixels = {"rendered": before["image"], "restyled": after["image"]}
         shown.append(compared(after["key"], pixels, LARGE))
@@ -174,7 +175,7 @@ def show_restyled(sets: Sets) -> list[Compared]:
 def show_moved(sets: Sets) -> list[Compared]:
     """Generated samples, each with the picture that it was drawn from and the pose that it was drawn in."""
     sources, shown = {key: i for i, key in enumerate(sets.labelled.keys.tolist())}, []
-    for i in spread(np.arange(len(sets.generated)), NUM_MOVED):
+    for i in spread(len(sets.generated), NUM_MOVED):
         values = sets.generated.read(i, ("image", "meta"))
         source = sets.labelled.read(sources[values["meta"].generated["source_key"]], ("image",))
         pixels = {"person": source["image"], "pose": skeleton(values), "drawn": values["image"]}
@@ -197,7 +198,7 @@ def show_people(sets: Sets) -> list[Person]:
     people = []
     for rows in chosen:
         name = str(names[rows[0]])
-        theirs = spread(np.flatnonzero(sets.labelled.identities == name), NUM_REAL)
+        theirs = some(np.flatnonzero(sets.labelled.identities == name), NUM_REAL)
         people.append(
             Person(
                 name=name,
@@ -220,9 +221,9 @@ def compared(key: str, pixels: Mapping[str, np.ndarray], height: int) -> Compare
     return Compared(key=key, pictures=tuple(pictures))
 
 
-def spread(rows: np.ndarray, num: int) -> list[int]:
+def some(rows: np.ndarray, num: int) -> list[int]:
     """`num` of `rows`, or all if there are fewer, in even steps."""
-    return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(int)].tolist()
+    return rows[spread(len(rows), num)].tolist()
 
 
 def annotator_scores(path: Path, label: Label) -> Scores:

@@ -3,7 +3,7 @@
 Training are rendered pairs; test are people in other outfits before other cameras, whose pictures are warm, pale and soft.
 Generators of style learn that look from other pictures of it, without labels, and give it to the training pictures, which keep
 their labels. Annotators learn from pictures as they were rendered, restyled, or from both together, as in Part awareness,
-table VIII, in as many batches.
+table VIII, in about as many batches.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiment_pictures import draw_labels
-from experiment_runs import do, each
+from experiment_runs import do, each, schedule
 
 from generative.annotators.scores import HIGHER_IS_BETTER
 from generative.presets import PRESETS
@@ -132,7 +132,11 @@ class Annotators:
         """Go on with a run to its end; one that is finished is left as it is."""
         sets = [self.out / one for one in (("pairs", "restyled") if taught == "both" else (taught,))]
         out = ("--data", *sets, "--out", self.out / f"{label}-{taught}", "--resume")
-        length = ("--optimise.epochs", (size.epochs or PRESETS[label]().optimise.epochs) // len(sets))
+        if size.epochs is None:
+            preset = PRESETS[label]().optimise
+            length = schedule(preset, max(1, preset.epochs // len(sets)))
+        else:
+            length = ("--optimise.epochs", size.epochs // len(sets))
         do("generative", "train", label, *out, *size.every, *length, jobs=self.jobs)
 
     def _result(self, label: str) -> dict[str, Any]:

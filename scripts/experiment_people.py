@@ -7,15 +7,17 @@ are about as long, counted in batches.
 """
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from experiment_pictures import draw_people
-from experiment_runs import do, each, scores_of, table
+from experiment_runs import deviation, do, each, schedule, scores_of, table
 
+from reid.presets import PRESETS
 from shards.console import write_json, write_text
 
 
@@ -51,16 +53,18 @@ ROWS: Mapping[str, Row] = {
     "triplets": Row(alpha=1.0),
     "alpha-1": Row(added="ce", alpha=1.0, beside="triplets"),
     **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="alpha-1") for value in (0.3, 0.5)},
+    "full-trust": Row(added="ce", epsilon=0.0, alpha=1.0, beside="alpha-0.5"),
 }
-"""Name -> row. `true-poses` is what a generator without fault would give."""
+"""Name -> row. `true-poses` is what a generator without fault would give; `full-trust` takes what is drawn for real, as in the
+paper's table of eps and alpha."""
 LONG_ROWS: Mapping[str, Row] = {
     f"{name}-x3": replace(ROWS[name], length=3, beside=ROWS[name].beside and f"{ROWS[name].beside}-x3")
     for name in ("baseline", "true-poses", "transfer", "transfer-ce")
 }
 """What so short a training hides; trained only where they are named."""
 ALL_ROWS = {**ROWS, **LONG_ROWS}
-FORMS = ("none", "ce", "triplet")
-"""Of guiders, as they are listed."""
+GUIDERS: Mapping[str, Row | None] = {"none": None, "ce": Row(), "triplet": Row(alpha=1.0)}
+"""Form of a guider -> the network that guides: taught by the loss that it guides by, in the case of triplets beside the other."""
 JUDGE = Row(added="true", epsilon=0.0, alpha=1.0)
 """The network that says whose a generated picture is: it knows all poses, and guided nobody."""
 
@@ -70,7 +74,7 @@ class Size:
     """How large everything is."""
 
     num_identities: int
-    """Of the set that is trained and scored on, five of eight of them to train on."""
+    """Of the set that is trained and scored on, three of five of them to train on."""
     num_posed: int
     """People of the set that is rich in poses."""
     num_pairs: int
@@ -82,7 +86,7 @@ class Size:
     transfer: tuple[str, ...]
     """Options of the generators' runs."""
     preset: str
-    """Of all rows and of the guider."""
+    """Of all rows, guiders and the judge."""
     rows: tuple[str, ...]
     """Options of all rows."""
 
@@ -124,11 +128,11 @@ SIZES: Mapping[str, Size] = {
         **_cpu(64, 32, size=32, networks_width=8, start_epochs=1, transfer_epochs=1),
     ),
     "small": Size(
-        num_identities=160,
+        num_identities=120,
         num_posed=40,
         num_pairs=2000,
         epochs=15,
-        **_cpu(96, 48, size=64, networks_width=24, start_epochs=8, transfer_epochs=10),
+        **_cpu(64, 32, size=64, networks_width=24, start_epochs=6, transfer_epochs=10),
     ),
     "full": Size(
         num_identities=1200,
@@ -151,11 +155,11 @@ class People:
     out: Path
     """Folder for sets and runs."""
     size: Literal["tiny", "small", "full"] = "small"
-    """tiny: shows that it works, and no scores; small: ResNet-18 at 96 x 48, a generator of 64 x 64; full: the paper's settings."""
+    """tiny: shows that it works, and no scores; small: ResNet-18 at 64 x 32, a generator of 64 x 64; full: the paper's settings."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Of ROWS and LONG_ROWS."""
     seeds: int = 3
-    """Runs of each row; generators are trained once."""
+    """Runs of each row, and of each generator, whose pictures the row of the same seed has."""
     jobs: int = 1
     """Runs at a time; each has its share of the cores."""
     json: bool = False
@@ -181,19 +185,20 @@ class People:
         self._render(size)
         start = ("--data", self.out / "pairs", "--out", self.out / "start", "--resume")
         do("generative", "train", "texture", *start, *size.start)
-        self._train_row(size, Row(), self.out / "guider", 99)
-        forms = [form for form in FORMS if form in {row.added for row in rows}]
+        forms = [form for form in GUIDERS if form in {row.added for row in rows}]
         runs = [
             (ALL_ROWS[name], self.out / f"{name}-{seed}", seed) for seed in range(self.seeds) for name in self.names
         ]
         runs.insert(0, (JUDGE, self.out / "judge", 98))
         drawn = [one for one in runs if one[0].added in forms]
+        guiders = [(row, self.out / f"guider-{form}", 99) for form in forms if (row := GUIDERS[form])]
+        each(lambda one: self._train_row(size, *one), guiders, jobs=self.jobs)
         # Generators first: what else can be trained beside them keeps the cores busy when the last of them is alone.
-        tasks = [partial(self._train_generator, size, form) for form in forms]
+        tasks = [partial(self._train_generator, size, form, seed) for form in forms for seed in range(self.seeds)]
         tasks += [partial(self._train_row, size, *one) for one in runs if one not in drawn]
         each(lambda task: task(), tasks, jobs=self.jobs)
-        generators = dict(zip(forms, each(self._scores, forms, jobs=self.jobs), strict=True))
-        each(self._augment, sorted({(row.added, row.per_image) for row, *_ in drawn}), jobs=self.jobs)
+        generators = {form: each(partial(self._scores, form), range(self.seeds), jobs=self.jobs) for form in forms}
+        each(self._augment, sorted({(row.added, row.per_image, seed) for row, _, seed in drawn}), jobs=self.jobs)
         each(lambda one: self._train_row(size, *one), drawn, jobs=self.jobs)
         if forms:
             draw_people(self.out, forms)
@@ -206,7 +211,7 @@ class People:
 
     def _render(self, size: Size) -> None:
         """Four sets: people in few poses, with others to search for; the same people in any pose; others, in tracklets; pairs."""
-        people = ("--num-identities", size.num_identities, "--train-share", 0.625, "--num-cameras", 4, "--seed", 31)
+        people = ("--num-identities", size.num_identities, "--train-share", 0.6, "--num-cameras", 4, "--seed", 31)
         do("synth", "scene", "--out", self.out / "target", *people, "--walk.frames", 2, "--walk.train-poses", 2)
         do("synth", "scene", "--out", self.out / "true", *people, "--walk.frames", 4)
         others = ("--num-identities", size.num_posed, "--train-share", 1, "--num-cameras", 3, "--seed", 32)
@@ -215,26 +220,30 @@ class People:
         pairs = ("--num-samples", size.num_pairs, "--samples-per-shard", size.num_pairs // 4, "--seed", 13)
         do("synth", "pit", "--out", self.out / "pairs", *pairs)
 
-    def _train_generator(self, size: Size, form: str) -> None:
-        guider = () if form == "none" else ("--guider-run", self.out / "guider")
-        sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self.out / f"generator-{form}")
-        options = ("--resume", "--guider", form, *guider, *size.transfer)
+    def _train_generator(self, size: Size, form: str, seed: int) -> None:
+        guider = () if form == "none" else ("--guider-run", self.out / f"guider-{form}")
+        sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self._generator(form, seed))
+        options = ("--resume", "--guider", form, *guider, *size.transfer, "--seed", seed)
         do("generative", "train", "pose-transfer", *sets, *options, jobs=self.jobs)
 
-    def _augment(self, which: tuple[str, int]) -> None:
-        form, per_image = which
-        sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self._generated(form, per_image))
-        do("generative", "augment", self.out / f"generator-{form}", *sets, "--per-image", per_image, jobs=self.jobs)
+    def _augment(self, which: tuple[str, int, int]) -> None:
+        form, per_image, seed = which
+        sets = ("--data", self.out / "target", "--poses", self.out / "poses", "--out", self._generated(*which))
+        options = ("--per-image", per_image, "--seed", seed)
+        do("generative", "augment", self._generator(form, seed), *sets, *options, jobs=self.jobs)
 
-    def _scores(self, form: str) -> dict[str, dict[str, float | None]]:
+    def _scores(self, form: str, seed: int) -> dict[str, dict[str, float | None]]:
         """Of a generator's pictures of the people to search for, whom it has not seen, by answer."""
-        sets = ("--data", self.out / "target", "--reid", self.out / "judge", "--sheet", self.out / f"{form}.png")
-        return json.loads(do("generative", "score", self.out / f"generator-{form}", *sets, "--json", jobs=self.jobs))[
+        sets = ("--data", self.out / "target", "--reid", self.out / "judge", "--sheet", self.out / f"{form}-{seed}.png")
+        return json.loads(do("generative", "score", self._generator(form, seed), *sets, "--json", jobs=self.jobs))[
             "scores"
         ]
 
-    def _generated(self, form: str, per_image: int) -> Path:
-        return self.out / f"generated-{form}-{per_image}"
+    def _generator(self, form: str, seed: int) -> Path:
+        return self.out / f"generator-{form}-{seed}"
+
+    def _generated(self, form: str, per_image: int, seed: int) -> Path:
+        return self.out / f"generated-{form}-{per_image}-{seed}"
 
     def _train_row(self, size: Size, row: Row, folder: Path, seed: int) -> None:
         """Go on with a run to its end; one that is finished is left as it is."""
@@ -243,7 +252,7 @@ class People:
         if row.added is not None:
             data += [
                 "--data.generated",
-                self.out / "true" if row.added == "true" else self._generated(row.added, row.per_image),
+                self.out / "true" if row.added == "true" else self._generated(row.added, row.per_image, seed),
             ]
         losses = ["--losses.smoothing.real", 0, "--losses.smoothing.generated", row.epsilon]
         if row.alpha is None:
@@ -252,8 +261,8 @@ class People:
             losses += ["--losses.triplet-weight", 1, "--sampler.images-per-identity", 4]
             losses += ["--losses.margin.real", 1, "--losses.margin.generated", row.alpha]
         epochs = round(row.length * size.epochs / (1 + (row.per_image if row.added else 0))) or 1
-        length = ("--optimise.epochs", epochs, "--evaluate.every", epochs, "--seed", seed)
-        options = (*data, *size.rows, *losses, *length)
+        length = (*schedule(PRESETS[size.preset]().optimise, epochs), "--evaluate.every", epochs)
+        options = (*data, *size.rows, *losses, *length, "--seed", seed)
         do("reid", "train", size.preset, "--out", folder, "--resume", *options, jobs=self.jobs)
 
     def _result(self, name: str) -> dict[str, Any]:
@@ -264,16 +273,24 @@ class People:
             "beside": ALL_ROWS[name].beside,
             "mean_ap": [one["mean_ap"] for one in last],
             "rank1": [one["cmc"][0] for one in last],
-            "epochs": [],
-            "curve": [],
         }
 
 
-def generator_table(generators: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
-    """In Markdown: a line for each guider, and for the answers that draw nobody; a column for each score."""
+def generator_table(generators: Mapping[str, Sequence[Mapping[str, Mapping[str, float | None]]]]) -> str:
+    """In Markdown: a line for each guider, and for the answers that draw nobody; a column for each score, mean and standard
+    deviation over seeds."""
     first = next(iter(generators.values()))
-    lines = {f"guider {form}": scores["generated"] for form, scores in generators.items()}
-    lines |= {answer: scores for answer, scores in first.items() if answer != "generated"}
-    names = [name for name, value in first["generated"].items() if value is not None]
-    told = [f"| {title} | {' | '.join(f'{scores[name]:.3f}' for name in names)} |" for title, scores in lines.items()]
+    lines = {f"guider {form}": [scores["generated"] for scores in seeds] for form, seeds in generators.items()}
+    lines |= {answer: [scores] for answer, scores in first[0].items() if answer != "generated"}
+    names = [name for name, value in first[0]["generated"].items() if value is not None]
+    told = [
+        f"| {title} | {' | '.join(told_score([scores[name] for scores in seeds]) for name in names)} |"
+        for title, seeds in lines.items()
+    ]
     return "\n".join([f"| picture | {' | '.join(names)} |", "|---|" + "---|" * len(names), *told])
+
+
+def told_score(values: Sequence[float]) -> str:
+    """Mean, and of several their standard deviation."""
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ± {deviation(values):.3f}" if len(values) > 1 else mean

@@ -11,6 +11,7 @@ from generative.annotators.opened import open_annotator
 from generative.device import own_device
 from generative.drawable import MIN_JOINTS
 from generative.report.annotator import draw_label
+from generative.sets import spread
 from generative.transfer.artist import Artist
 from generative.transfer.run import load_transfer
 from generative.transfer.scored_pairs import ScoreConfig, choose_pairs, known_rows, read_pair, read_real
@@ -25,18 +26,18 @@ NUM_SHOWN = 6
 """Rows."""
 GAP = 4
 """Pixels between pictures."""
-QUALITY = 80
+QUALITY = 76
 
 
 def draw_people(folder: Path, forms: Sequence[str]) -> None:
-    """`folder`/pictures.jpg: a row for each pair, somebody, the pose wanted, what a generator with each form of guider draws, and
-    the truth."""
+    """`folder`/pictures.jpg: a row for each pair, somebody, the pose wanted, what a generator with each form of guider draws, of
+    seed 0, and the truth."""
     table = Table(folder / "target")
     rows = known_rows(table)
     classes = np.unique(table.identities[rows], return_inverse=True)[1].astype(np.int64)
     is_posed = np.array([read_real(table, i, SIZE)[1] for i in rows.tolist()]) >= MIN_JOINTS
     targets, sources = choose_pairs(classes, is_posed, ScoreConfig(num_pairs=NUM_SHOWN), str(table.folder))
-    runs = [load_transfer(folder / f"generator-{form}") for form in forms]
+    runs = [load_transfer(folder / f"generator-{form}-0") for form in forms]
     artists = [Artist(run.folder, run.hash, None, "no", own_device()) for run in runs]
     size = artists[0].size
     pairs = [
@@ -58,7 +59,7 @@ def draw_labels(folder: Path, labels: Sequence[Label], taught: str) -> None:
     """`folder`/pictures.jpg: a row for each of some samples, the picture, and for each label the true one and that of the
     annotator which learned from the sets `taught`."""
     table = Table(folder / "test")
-    chosen = np.linspace(0, len(table) - 1, NUM_SHOWN).astype(int).tolist()
+    chosen = spread(len(table), NUM_SHOWN)
     rows = [[table.read(i, ["image"])["image"]] for i in chosen]
     for label in labels:
         annotator = open_annotator(folder / f"{label}-{taught}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reid.journal import read_metrics
+from reid.optimise import OptimiseConfig
 
 Result = TypeVar("Result")
 
@@ -42,8 +43,8 @@ def scores_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Tables in Markdown: scores after the last epoch, mean and standard deviation over seeds; and mAP on the way, of rows of
-    one length together."""
+    """Tables in Markdown: scores after the last epoch, mean and standard deviation over seeds; and mAP on the way, of the rows
+    that tell it, those of one length together."""
     by_name = {result["row"]: result for result in results}
     lines = ["| row | mAP | rank-1 | mAP over its baseline | seeds for it |", "|---|---|---|---|---|"]
     for result in results:
@@ -56,17 +57,27 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 f"{sum(g > 0 for g in gains)} of {len(gains)}",
             )
         lines.append(f"| {result['row']} | {spread(result['mean_ap'])} | {spread(result['rank1'])} | {gain} | {wins} |")
-    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results if result["epochs"]):
+    for epochs in dict.fromkeys(tuple(result["epochs"]) for result in results if result.get("epochs")):
         lines += ["", f"| mAP after epoch | {' | '.join(map(str, epochs))} |", "|---|" + "---|" * len(epochs)]
         lines += [
             f"| {result['row']} | {' | '.join(f'{100 * value:.1f} %' for value in result['curve'])} |"
             for result in results
-            if tuple(result["epochs"]) == epochs
+            if tuple(result.get("epochs", ())) == epochs
         ]
     return "\n".join(lines)
 
 
+def schedule(optimise: OptimiseConfig, epochs: int) -> tuple[Any, ...]:
+    """Options of a run that is so many epochs long, whose rate falls where it does in `optimise`, counted in shares of its length."""
+    milestones = [milestone * epochs / optimise.epochs for milestone in optimise.milestones]
+    return "--optimise.epochs", epochs, *(("--optimise.milestones", *milestones) if milestones else ())
+
+
 def spread(values: Sequence[float], *, sign: str = "") -> str:
     """Mean and standard deviation of shares, in percent."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * deviation:.1f} %"
+    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * deviation(values):.1f} %"
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of a sample; 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0

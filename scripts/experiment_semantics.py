@@ -192,7 +192,7 @@ class Experiment:
             return [alone]
         told = [self._do("reid", "evaluate", folder, "--checkpoint", "last", "--fused", "--json") for folder in folders]
         fused = [next(iter(json.loads(one).values())) for one in told]
-        return [alone, about | {"row": f"{name}, both streams", **_last(fused), "epochs": [], "curve": []}]
+        return [alone, about | {"row": f"{name}, both streams", **_last(fused)}]
 
     def _do(self, package: str, *arguments: Any) -> str:
         return do(package, *arguments, jobs=self.jobs)

@@ -45,8 +45,8 @@ def stream(
     """Samples of one or several sets, in shard order, for a DataLoader or a plain loop.
 
     sources: each a folder of shards, a `.tar`, or a brace pattern of such (`pit-{000000..000009}.tar`), by path or by
-    URL (read block by block, without a copy: see `shards.remote`). fields: those to decode, giving a dict {"key", field,
-    ...}; all by default, giving a `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of
+    URL (read block by block, without a copy: see `shards.remote`). fields: those to decode, giving a dict {"shard",
+    "key", field, ...}; all by default, giving a `Sample`. shuffle_buffer: samples held to draw from; 0 keeps the stored order, of
     shards too. One pass gives every sample exactly once over all ranks and workers, unless `repeat`, which starts the
     next epoch by itself.
 
@@ -215,7 +215,7 @@ class ShardStream(IterableDataset):
                 if self._fields is None:
                     sample: Any = decode_sample(key, data, shard=shard)
                 else:
-                    sample = decode_fields(key, data, self._fields, shard=shard)
+                    sample = {"shard": shard, **decode_fields(key, data, self._fields, shard=shard)}
             except ShardError as error:
                 bad.take(error)
                 continue

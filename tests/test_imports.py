@@ -167,22 +167,29 @@ def test_every_command_line_explains_itself(package: str, commands: tuple[str, .
         assert usage.startswith(f"usage: python -m {package} {name}")
 
 
-def test_every_command_line_of_reid_explains_itself(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("package", "commands"),
+    [
+        ("reid", ("train", "evaluate", "embed", "score", "search", "report", "export")),
+        ("generative", ("train", "annotate", "evaluate", "poses", "augment", "restyle", "score")),
+    ],
+)
+def test_every_command_line_with_presets_explains_itself(package: str, commands: tuple[str, ...], tmp_path: Path):
     """In one process: torch takes seconds to import."""
     code = (
-        "import contextlib, sys\n"
-        "from reid.cli import cli\n"
-        "for name in ([], *([name] for name in sys.argv[1:])):\n"
-        "    sys.argv = ['reid', *name, '--help']\n"
+        "import contextlib, importlib, sys\n"
+        "package, *commands = sys.argv[1:]\n"
+        "cli = importlib.import_module(f'{package}.cli').cli\n"
+        "for name in ([], *([name] for name in commands)):\n"
+        "    sys.argv = [package, *name, '--help']\n"
         "    with contextlib.suppress(SystemExit):\n"
         "        cli()\n"
     )
-    commands = ("train", "evaluate", "embed", "score", "search", "report", "export")
-    result = python("-c", code, *commands, cwd=tmp_path)
+    result = python("-c", code, package, *commands, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     usages = [line.split()[3:] for line in result.stdout.splitlines() if line.startswith("usage: ")]
-    assert usages[0] == ["reid", "[-h]", "{" + ",".join(commands) + "}"]
-    assert [usage[:2] for usage in usages[1:]] == [["reid", command] for command in commands]
+    assert usages[0] == [package, "[-h]", "{" + ",".join(commands) + "}"]
+    assert [usage[:2] for usage in usages[1:]] == [[package, command] for command in commands]
 
 
 def test_embeddings_are_scored_without_what_networks_need(tmp_path: Path):

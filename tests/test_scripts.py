@@ -291,6 +291,23 @@ def test_the_benchmark_of_methods_measures_every_preset_beside_its_baseline():
     assert compared == {f"{name} over {beside}" for name, beside in COMPARED.items()}
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_generation_measures_labels_pictures_and_players():
+    command = [sys.executable, ROOT / "scripts" / "bench_generative.py", "--small", "--rounds", "1", "--steps", "1"]
+    options = ["--json", "--num-images", "4", "--batch-size", "4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    result = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)["results"]
+    told = [figure["name"] for figure in figures if figure["low"] > 0]
+    assert [name.partition(",")[0] for name in told if not name.startswith(" ")] == [
+        *(f"annotate {label}" for label in ("texture", "iuv", "parts", "keypoints")),
+        "augment",
+        *["GAN step"] * 4,
+    ]
+    assert len([name for name in told if "with guider" in name]) == 2 and told.count("  memory, at most") == 4
+
+
 COMPARED = {
     "san-basic": "baseline", "san": "baseline", "dsa": "baseline", "dsa-two-branches": "baseline", "gp-ps": "gp-r50",
     "pcb-ps": "pcb", "mgn-ps": "mgn",
@@ -313,7 +330,7 @@ def test_demo_makes_what_it_names(demo: Path):
     assert (out / "person.glb").read_bytes()[:4] == b"glTF"
     steps, scores = read_metrics(out / "run")
     assert steps[-1]["identity"] < 0.8 * steps[0]["identity"]
-    assert set(scores[-1]["scores"]) == {"out/demo/real-labelled", "out/demo/market"}
+    assert set(scores[-1]["scores"]) == {"out/demo/real-labelled", "out/demo/market-restyled"}
     for place, last in scores[-1]["scores"].items():
         assert last["num_queries"] == (Table(demo / place).splits == "query").sum()
         assert f"{last['mean_ap']:.1%}" in (out / "reid.html").read_text()
@@ -338,7 +355,7 @@ def test_demo_goes_the_way_of_a_real_set(demo: Path):
     assert restyled.read_members(i, ("iuv.png",)) == market.read_members(i, ("iuv.png",))
     data = json.loads((out / "run" / "config.json").read_text())["data"]
     assert [data[origin] for origin in ("real", "rendered", "generated")] == [
-        ["out/demo/real-labelled"], ["out/demo/market"], ["out/demo/generated"]
+        ["out/demo/real-labelled"], ["out/demo/market-restyled"], ["out/demo/generated"]
     ]  # fmt: skip
 
 

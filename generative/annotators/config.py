@@ -8,8 +8,10 @@ from tyro.conf import Suppress
 from generative.annotators.iuv import IuvConfig
 from generative.annotators.keypoints import KeypointsConfig
 from generative.annotators.parts import PartsConfig
+from generative.drawable import MIN_SIDE
 from reid.config import EvaluateConfig, TrainConfig
 from reid.dataset import DataConfig
+from reid.fit import InputConfig
 from reid.losses import LossConfig
 from reid.models.san import SanConfig
 
@@ -36,6 +38,8 @@ class AnnotatorTrainConfig(TrainConfig):
     """The network."""
     data: SetsConfig = field(default_factory=SetsConfig)
     """The sets it is taught with."""
+    input: InputConfig = field(default_factory=lambda: InputConfig(min_side=MIN_SIDE))
+    """What it is given, and its size in pixels."""
     losses: Suppress[LossConfig] = NO_IDENTITIES
     evaluate: Suppress[EvaluateConfig] = field(default_factory=lambda: EvaluateConfig(every=0))
 

@@ -16,6 +16,7 @@ from generative.annotators.opened import OpenAnnotator, untrained
 from generative.annotators.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
 from generative.annotators.visible import scored_texels, visible_texels
 from generative.rewrite import BATCHES_AHEAD, THREADS
+from generative.sets import spread
 from reid.fit import fields_to_read, fit
 from shards.codec import decode_fields
 from shards.errors import ShardError
@@ -98,7 +99,7 @@ def evaluate(
         raise ValueError(f"{place} holds nothing but junk and distractors, which have no labels: name a set of people")
     mean = floor_of(label, floor)
     networks = {"trained": annotator, "untrained": untrained(annotator)}
-    rows = set(np.linspace(0, num_samples - 1, min(num_shown, num_samples)).astype(int).tolist())
+    rows = set(spread(num_samples, num_shown))
     shown: list[Shown] = []
     for batch in _batches(annotator, place, source, batch_size, split):
         pictures = _stack(batch, "picture", device)
@@ -182,7 +183,7 @@ def _decode(
         return None
     fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)
-    arrays = fit(values, annotator.input, [label])
+    arrays = fit({**values, "shard": shard}, annotator.input, [label])
     visible = None
     if label == "texture":
         if values["meta"].uv_layout != annotator.uv_layout:

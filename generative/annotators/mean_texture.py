@@ -9,6 +9,7 @@ import torch
 from generative.ahead import batches_of, in_order
 from generative.annotators.opened import OpenAnnotator
 from generative.rewrite import THREADS, DecodedSample, decode_picture
+from generative.sets import spread
 from shards.manifest import Manifest
 from shards.schema import TEXTURE_SIZE
 from shards.stream import read_shard
@@ -42,11 +43,10 @@ def with_mean_texture(
 
 def _spread(place: str, source: Manifest) -> Iterator[tuple[str, str, dict[str, bytes]]]:
     """Shard, key and members."""
-    num_shards = min(NUM_SHARDS, source.num_shards)
-    for index in np.linspace(0, source.num_shards - 1, num_shards).astype(int).tolist():
+    indices = spread(source.num_shards, NUM_SHARDS)
+    for index in indices:
         entry = source.shards[index]
-        num = min(NUM_SAMPLES // num_shards, entry.num_samples)
-        rows = set(np.linspace(0, entry.num_samples - 1, num).astype(int).tolist())
+        rows = set(spread(entry.num_samples, NUM_SAMPLES // len(indices)))
         for row, (key, members) in enumerate(read_shard(place, entry)):
             if row in rows:
                 yield f"{place.rstrip('/')}/{entry.name}", key, members

@@ -71,6 +71,11 @@ def open_annotator(
     precision: by default as it was trained. Raises FileNotFoundError where there is no run, ValueError for a run that
     labels nothing: a SAN that draws something else than textures, or whose textures are of no known layout.
     """
+    if not (path := which_checkpoint(folder)).is_file():
+        raise FileNotFoundError(
+            f"no checkpoint {path}: give the folder of a run of `python -m generative train ANNOTATOR`, of "
+            "texture, iuv, parts or keypoints"
+        )
     run = load_run(folder, kind=AnnotatorTrainConfig)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     label, uv_layout = _label_of(run.model, folder), None

@@ -38,6 +38,8 @@ class Train:
 
     def run(self) -> int:
         """Returns the exit code."""
+        if not self.data:
+            raise ValueError("nothing to learn from: name at least one folder or URL of shards under --data")
         config = self.config.with_sets(self.data)
         match config:
             case TransferConfig():

@@ -17,6 +17,8 @@ from shards.sheet import PART_COLOURS, colour_iuv, draw_skeleton
 TEMPLATE = "annotator.html.jinja"
 WIDTH, MAX_HEIGHT = 420, 280
 """Of a sample's pictures side by side, pixels."""
+NUM_SHOWN = 12
+"""Samples on a page, spread evenly over the set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

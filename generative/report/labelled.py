@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from generative.annotators.opened import OpenAnnotator
-from generative.report.annotator import Compared, draw_label
-from generative.report.style import NUM_SHOWN, spread
+from generative.report.annotator import NUM_SHOWN, Compared, draw_label
+from generative.sets import spread
 from reid.fit import Label
 from reid.report.charts import Chart, Curve, line_chart
 from reid.report.page import page_environment

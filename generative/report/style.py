@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from generative.report.annotator import Compared
+from generative.report.annotator import NUM_SHOWN, Compared
+from generative.sets import spread
 from generative.style.run import StyleRun
 from reid.journal import read_metrics
 from reid.report.charts import Chart, Curve, line_chart
@@ -18,8 +19,6 @@ from shards.table import Table
 HEIGHT = 220
 """Of a picture on the page, pixels."""
 TEMPLATE = "style.html.jinja"
-NUM_SHOWN = 12
-"""Samples, spread evenly over the set, and as many pictures of the target."""
 NUM_MEASURED = 300
 """Samples whose look is measured, spread evenly over the set."""
 LOOK = ("red", "green", "blue", "contrast", "chroma")
@@ -53,11 +52,6 @@ def render_page(run: StyleRun, place: str, out: Path) -> str:
             version=package_version(),
         )
     )
-
-
-def spread(count: int, num: int) -> list[int]:
-    """Numbers of up to `num` samples of a set of `count`, in order."""
-    return sorted({*np.linspace(0, count - 1, num).round().astype(int).tolist()})
 
 
 def _compare(before: Table, after: Table, i: int) -> Compared:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from generative.drawable import MIN_SIDE
 from generative.sets import contents_hash
 from generative.style.config import StyleConfig
 from reid.dataset import Samples, gather_samples, rows_in_split
@@ -32,6 +33,7 @@ def open_looks(config: StyleConfig) -> tuple[Samples, Samples]:
 def _open(places: Sequence[str], config: StyleConfig) -> Samples:
     tables = tuple(Table(place) for place in places)
     rows = [rows_in_split(table, np.ones(len(table), bool), p) for table, p in zip(tables, places, strict=True)]
-    input = InputConfig(height=config.networks.height, width=config.networks.width)
+    size = {"height": config.networks.height, "width": config.networks.width}
+    input = InputConfig(**size, min_side=MIN_SIDE)
     samples = gather_samples(places, tables, rows, input, config.data.max_bad_samples)
     return replace(samples, classes=np.zeros(len(samples), np.int64), class_names=("anybody",))

@@ -17,6 +17,7 @@ from generative.sets import contents_hash
 from generative.style.run import StyleRun, load_style
 from reid.config import Precision
 from reid.fit import resize
+from reid.models.texture_decoder import to_pixels
 from shards.build import build_set
 from shards.codec import MIN_QUALITY, EncodedSample, encode_jpeg, encode_meta
 from shards.manifest import Manifest, ShardEntry
@@ -122,7 +123,7 @@ class Stylist:
         with in_memory_of(len(pictures)), autocast(self.device, self._precision):
             images = pictures.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
             drawn = self._generator(images)
-        return ((drawn + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        return to_pixels(drawn)
 
 
 @functools.lru_cache(maxsize=1)

@@ -50,7 +50,7 @@ class Artist:
         self._precision = precision
         if device.type == "cuda":
             torch.cuda.set_device(device)  # page-locked memory is that of the current one
-        self._guider = None if filter is None else load_guider(filter.folder, "ce", filter.people).to(device)
+        self._guider = None if filter is None else load_guider(filter.folder, filter.people).to(device)
         self._classes = {} if filter is None else {name: i for i, name in enumerate(filter.people)}
 
     @torch.inference_mode()

@@ -165,7 +165,7 @@ def _plan(
 
 def _filter(run: Path, identities: np.ndarray, config: GenerateConfig) -> Filter:
     people = tuple(sorted(set(identities.tolist())))
-    load_guider(run, "ce", people)
+    load_guider(run, people, remedy="give --filter-run a run that was trained on them, with identity loss")
     return Filter(folder=run, hash=file_sha256(which_checkpoint(run)), people=people, least=config.min_confidence)
 
 

@@ -19,8 +19,8 @@ class TransferLossConfig:
     guider_weight: float = 1.0
     """Beta."""
     margin: float = 1.0
-    """Alpha of eq. 4, in units of distance between the guider's features. The paper gives none for it; 1 is that of its
-    guiders' own training (sec. 4.2)."""
+    """Alpha of eq. 4, in units of distance between the guider's embeddings, unit vectors where it compares by cosine. The paper
+    gives none for it; 1 is that of its guiders' own training (sec. 4.2)."""
     r1_weight: float = 0.0
     """Gamma of the penalty on the discriminator's gradient at real pictures (Mescheder et al. 2018); 0 leaves it out."""
     r1_every: int = 16

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from generative.drawable import MIN_JOINTS, check_size
+from generative.drawable import MIN_JOINTS, MIN_SIDE
 from generative.poses import ADDED_BY
 from reid.dataset import DataConfig, Samples, are_known, are_nobody, gather_samples, rows_in_split
 from reid.fit import InputConfig
@@ -15,19 +14,6 @@ from shards.errors import ShardError
 from shards.table import Table
 
 logger = logging.getLogger(__name__)
-
-
-class PosedSamples(Samples):
-    """Samples of which every one can be drawn, and drawn after."""
-
-    __slots__ = ()
-
-    def stored(self, index: int) -> dict[str, Any]:
-        """As of `Samples`; raises ShardError, too, for a picture that is too small."""
-        values = super().stored(index)
-        shard, key = self.tables[self.table_of[index]].locate(int(self.index_in[index]))
-        check_size(values["image"], shard=shard, key=key)
-        return values
 
 
 def open_people(places: Sequence[str], config: DataConfig, size: int) -> Samples:
@@ -49,8 +35,8 @@ def _open(places: Sequence[str], config: DataConfig, size: int, *, known: bool) 
         raise ValueError("nothing to train on: name at least one set of known people with keypoints under data")
     tables = [Table(place) for place in places]
     rows = [_rows(table, place, known=known) for table, place in zip(tables, places, strict=True)]
-    input = InputConfig(height=size, width=size)
-    samples = gather_samples(places, tables, rows, input, config.max_bad_samples, PosedSamples)
+    input = InputConfig(height=size, width=size, min_side=MIN_SIDE)
+    samples = gather_samples(places, tables, rows, input, config.max_bad_samples)
     identities = np.array(samples.class_names)[samples.classes]
     class_names, classes = np.unique(np.where(are_known(identities), identities, samples.keys), return_inverse=True)
     return replace(
@@ -88,6 +74,7 @@ def _posed(table: Table, rows: np.ndarray, place: str) -> np.ndarray:
         if sample["meta"].keypoints is None:
             raise ShardError(
                 f"{place} has no keypoints in meta.json, which skeletons are drawn from; add them: {ADDED_BY}",
+                shard=table.locate(row)[0],
                 key=sample["key"],
                 field="keypoints",
             )

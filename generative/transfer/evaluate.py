@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from generative.ahead import batches_of, in_order
 from generative.annotators.scores import Scores
+from generative.sets import spread
 from generative.transfer.artist import Artist
 from generative.transfer.generate import LOOK_AHEAD, NUM_THREADS
 from generative.transfer.guider import Guider
@@ -124,7 +125,7 @@ def evaluate_transfer(
     """
     real = _look_at(artist, table, judges, config, progress)
     targets, sources = choose_pairs(real.classes, real.is_posed, config, str(table.folder))
-    to_show = set(np.linspace(0, len(targets) - 1, min(num_shown, len(targets))).astype(int).tolist())
+    to_show = set(spread(len(targets), num_shown))
     measured: dict[str, dict[str, list[Tensor]]] = {answer: {} for answer in ANSWERS}
     features: dict[str, list[Tensor]] = {}
     shown: list[ShownPair] = []
@@ -243,6 +244,7 @@ def _measure_together(
                     _embeddings(vectors, real.classes[targets]),
                     _embeddings(theirs, real.classes),
                     left_out=sources,
+                    metric=judges.reid.metric,
                     device=artist.device,
                 )
     return scores

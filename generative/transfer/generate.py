@@ -11,10 +11,10 @@ from torch import Tensor
 
 from generative.ahead import in_order
 from generative.device import Autocast
-from generative.drawable import check_size
+from generative.drawable import MIN_SIDE
 from generative.transfer.artist import Artist, Filter, own_artist
 from generative.transfer.pose_bank import Pose, PoseBank
-from reid.fit import resize
+from reid.fit import check_size, resize
 from reid.models.texture_decoder import to_pixels
 from shards.codec import EncodedSample, encode_sample
 from shards.meta import Meta
@@ -64,7 +64,8 @@ class GenerateShard:
         if not num_kept:
             raise ValueError(
                 f"no generated picture of {len(self.rows[index])} of {self.data.folder} has a confidence of "
-                f"{self.filter.least:g} or more: lower --min-confidence"
+                f"{self.filter.least:g} or more, and a shard must not be empty: lower --min-confidence, or pack the set with more samples "
+                "per shard"
             )
 
     def _read(self, rows: Sequence[int], size: int) -> "Wanted":
@@ -73,7 +74,7 @@ class GenerateShard:
         for i in rows:
             values = self.data.read(i, ("image", "meta"))
             (shard, key), image = self.data.locate(i), values["image"]
-            check_size(image, shard=shard, key=key)
+            check_size(image, MIN_SIDE, shard=shard, key=key)
             poses = self.bank.draw(key, self.per_image, own=self.is_own)
             sources.append(Source(key=key, meta=values["meta"], size=self.size or image.shape[:2], poses=tuple(poses)))
             pictures.append(resize(image, (size, size)))

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generative.transfer.config import GuiderForm
 from reid.batch import MEAN, STD, on_device
 from reid.checkpoint import load_run, which_checkpoint
+from reid.distances import Metric
 from reid.fit import InputConfig
 from reid.models.model import Model
 
@@ -18,10 +18,10 @@ class Guider(nn.Module):
     """R of Liu et al. 2018, sec. 3.2.2. Its weights get no gradient, and its batch norms' means stay what they are: it is in
     evaluation mode for good. Gradients go through it to the pictures."""
 
-    def __init__(self, model: Model, input: InputConfig, classes: Sequence[int]):
-        """classes: of the run's identities, in their order, the model's own."""
+    def __init__(self, model: Model, input: InputConfig, metric: Metric, classes: Sequence[int]):
+        """metric: by which its embeddings are compared; classes: of the run's identities, in their order, the model's own."""
         super().__init__()
-        self.model, self.input = model.requires_grad_(False), input
+        self.model, self.input, self.metric = model.requires_grad_(False), input, metric
         self.register_buffer("classes", torch.tensor(classes, dtype=torch.int64))
         self.eval()
 
@@ -30,8 +30,15 @@ class Guider(nn.Module):
         return super().train(False)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, R(i) of eq. 4."""
+        """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, their embeddings."""
         return self.model.embed(self.prepare(pictures)).float()
+
+    def points(self, pictures: Tensor) -> Tensor:
+        """pictures (B, 3, S, S) float in -1..1 -> (B, D) float32, R(i) of eq. 4: embeddings whose Euclidean distances are in the
+        order of the model's own, thus unit vectors where it compares by cosine. Taken as they are, embeddings of a batch norm lie
+        about the root of 2 D apart, whoever they show, beside which a margin of 1 is nothing."""
+        features = self.features(pictures)
+        return functional.normalize(features) if self.metric == "cosine" else features
 
     def logits(self, pictures: Tensor) -> list[Tensor]:
         """pictures (B, 3, S, S) float in -1..1 -> (B, C) float32 of each of the model's classifiers, which see a part of the
@@ -55,29 +62,32 @@ class Guider(nn.Module):
         return ((pictures + 1) / 2 - mean) / std
 
 
-def load_guider(folder: Path, form: GuiderForm, class_names: Sequence[str]) -> Guider:
-    """The guider that a run of `python -m reid train` has become, for pictures of these people.
+def load_guider(
+    folder: Path, class_names: Sequence[str] | None = None, *, remedy: str = "give the run of another network"
+) -> Guider:
+    """What a run of `python -m reid train` has become, to be shown pictures; class_names: the people that `logits` are asked
+    about, None where embeddings are enough.
 
-    Raises FileNotFoundError, and ValueError for a network that is given textures, and for the cross-entropy of one that has
-    no classifier or does not know all of these people.
+    Raises FileNotFoundError, and ValueError for a network that is given textures, and, with class_names and ending in `remedy`,
+    for one that has no classifier or does not know all of these people.
     """
     run = load_run(folder)
     if run.config.input.picture != "image":
         raise ValueError(
-            f"{folder} was trained on textures, and a guider is shown pictures: give the run of another network"
+            f"{folder} was trained on textures, and is to be shown pictures: give the run of another network"
         )
-    if form == "triplet":
-        return Guider(run.model, run.config.input, ())
+    if class_names is None:
+        return Guider(run.model, run.config.input, run.config.evaluate.metric, ())
     if not _classifiers(run.model):
-        raise ValueError(f"{folder} has no classifier, for it was trained without identity loss: give --guider triplet")
+        raise ValueError(f"{folder} has no classifier, for it was trained without identity loss: {remedy}")
     known = {name: number for number, name in enumerate(run.state.class_names)}
     if missing := [name for name in class_names if name not in known]:
         raise ValueError(
-            f"the guider {which_checkpoint(folder)} was trained on {len(known):,} identities, and {len(missing):,} of the "
-            f"{len(class_names):,} in the data are not among them ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}): "
-            "cross-entropy needs a guider that was trained on the same people; train one, or give --guider triplet"
+            f"{which_checkpoint(folder)} was trained on {len(known):,} identities, and {len(missing):,} of the "
+            f"{len(class_names):,} in the data are not among them ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}): {remedy}"
         )
-    return Guider(run.model, run.config.input, [known[name] for name in class_names])
+    classes = [known[name] for name in class_names]
+    return Guider(run.model, run.config.input, run.config.evaluate.metric, classes)
 
 
 def _classifiers(model: Model) -> list[nn.Module]:

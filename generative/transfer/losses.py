@@ -18,9 +18,9 @@ def guider_cross_entropy(logits: Sequence[Tensor], identities: Tensor) -> Tensor
 
 
 def guider_triplet(generated: Tensor, real: Tensor, identities: Tensor, margin: float) -> Tensor:
-    """Eq. 4: [margin + d(anchor, positive) - d(anchor, negative)]_+, d the Euclidean distance of the guider's features.
+    """Eq. 4: [margin + d(anchor, positive) - d(anchor, negative)]_+, d the Euclidean distance.
 
-    generated, real (B, D) float: features of the generated and the true pictures of the people identities (B,) int64. Every
+    generated, real (B, D) float: `Guider.points` of the generated and the true pictures of the people identities (B,) int64. Every
     generated picture is an anchor, with every real picture of its person a triplet; the negative is a generated picture of
     somebody else, the nearest of those that are farther than the positive, or where there is none, the farthest (semi-hard,
     Schroff et al. 2015, sec. 3.2, whom the paper follows). Of several processes the triplets are of the whole batch, and

@@ -71,15 +71,15 @@ class PoseBank:
 
     def _read(self, i: int) -> Pose | None:
         """None for a sample without enough joints."""
-        key = str(self.table.keys[i])
-        meta = decode_meta(self.table.read_members(i, ("meta.json",))["meta.json"], key=key)
+        shard, key = self.table.locate(i)
+        meta = decode_meta(self.table.read_members(i, ("meta.json",))["meta.json"], shard=shard, key=key)
         if meta.keypoints is None or sum(v > 0 for *_, v in meta.keypoints) < self.min_joints:
             return None
         jpeg = self.table.read_members(i, ("image.jpg",))["image.jpg"]
         try:
             height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
         except ValueError as error:
-            raise ShardError(f"broken JPEG: {error}", key=key, field="image") from error
+            raise ShardError(f"broken JPEG: {error}", shard=shard, key=key, field="image") from error
         return Pose(
             key=key,
             points=np.array(meta.keypoints) / [width, height, 1],

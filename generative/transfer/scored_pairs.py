@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from generative.drawable import MIN_JOINTS, check_size
+from generative.drawable import MIN_JOINTS, MIN_SIDE
 from generative.poses import ADDED_BY
 from generative.transfer.pairs import draw_pairs
 from reid.config import Precision
 from reid.dataset import are_known
-from reid.fit import resize, resize_labels
+from reid.fit import check_size, resize, resize_labels
 from shards.errors import ShardError
 from shards.semantics import person_mask
 from shards.table import Table
@@ -111,7 +111,7 @@ def read_real(table: Table, i: int, size: tuple[int, int]) -> tuple[np.ndarray, 
             key=key,
             field="keypoints",
         )
-    check_size(values["image"], shard=shard, key=key)
+    check_size(values["image"], MIN_SIDE, shard=shard, key=key)
     return resize(values["image"], size), sum(v > 0 for *_, v in values["meta"].keypoints)
 
 

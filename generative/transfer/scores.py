@@ -66,7 +66,7 @@ def identity_kept(
     real: Embeddings,
     *,
     left_out: np.ndarray | None = None,
-    metric: Metric = "cosine",
+    metric: Metric,
     device: torch.device | str = "cpu",
 ) -> float:
     """Share of generated pictures whose nearest real one, junk apart, shows the person that they are meant to show.

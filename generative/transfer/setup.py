@@ -116,7 +116,9 @@ def open_guider(config: TransferConfig, class_names: tuple[str, ...], accelerato
         return None
     if len(class_names) < 2:
         raise ValueError(f"a guider tells people apart, and the data show {len(class_names)}: give --guider none")
-    guider = load_guider(Path(config.guider_run), config.guider, class_names)
+    known = class_names if config.guider == "ce" else None
+    remedy = "cross-entropy needs a guider that was trained on the same people; train one, or give --guider triplet"
+    guider = load_guider(Path(config.guider_run), known, remedy=remedy)
     return guider.to(accelerator.device, memory_format=torch.channels_last)
 
 

@@ -77,7 +77,7 @@ def guider_loss(run: Setup, batch: TransferBatch, generated: Tensor) -> Tensor:
             logits = guider.logits(generated)
         return guider_cross_entropy(logits, guider.classes[batch.identities])
     with run.accelerator.autocast():
-        features = guider.features(generated)
+        anchors = guider.points(generated)
         with torch.no_grad():
-            targets = guider.features(real)
-    return guider_triplet(features, targets, batch.identities, run.config.losses.margin)
+            positives = guider.points(real)
+    return guider_triplet(anchors, positives, batch.identities, run.config.losses.margin)

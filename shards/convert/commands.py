@@ -37,7 +37,7 @@ class Pack:
     skip_malformed: bool = False
     """Pass over files that do not fit the layout; they are counted and listed."""
     min_side: int = 0
-    """Pass over pictures whose shorter side has fewer pixels; they are counted and listed. What draws people wants 32."""
+    """Pass over pictures whose shorter side has fewer pixels; they are counted and listed. `generative` wants 32."""
     workers: int = 1
     """Processes."""
     overwrite: bool = False

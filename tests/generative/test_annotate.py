@@ -262,7 +262,7 @@ def test_pictures_that_are_too_small_are_named(runs: dict[str, Path], tmp_path: 
 
 
 def test_what_labels_nothing_is_refused(plain: Path, runs: dict[str, Path], tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(FileNotFoundError, match="no checkpoint .*python -m generative train ANNOTATOR`"):
         open_annotator(tmp_path / "nowhere")
     save_run(tmp_path / "no-layout", "texture", uv_layout=None)
     with pytest.raises(ValueError, match="does not tell the uv layout"):

@@ -262,7 +262,7 @@ def test_the_filter_keeps_whom_it_recognises(
     )
     assert done.num_dropped == 0
     every, chances = Table(tmp_path / "all"), {}
-    network = load_guider(guider, "ce", people)
+    network = load_guider(guider, people)
     for i in range(len(every)):
         sample = every.read(i, ("image", "meta"))
         picture = torch.from_numpy(drawn_alone(run_folder, data, poses, sample)).float().permute(2, 0, 1)[None]
@@ -283,13 +283,15 @@ def test_the_filter_keeps_whom_it_recognises(
         assert some.read_members(row_of(some, key)) == every.read_members(row_of(every, key))
     assert verify_set(tmp_path / "some").faults == ()
     with pytest.raises(
-        ShardError, match="no generated picture of .* has a confidence of 1 or more: lower --min-confidence"
+        ShardError, match="no generated picture of .* has a confidence of 1 or more, and .*: lower --min-confidence"
     ):
         augment(run_folder, data, poses, tmp_path / "none", GenerateConfig(min_confidence=1), filter_run=guider)
     with pytest.raises(ValueError, match="give --filter-run and --min-confidence both, or none"):
         augment(run_folder, data, poses, tmp_path / "none", config)
     stranger = Path(save_guider(tmp_path / "stranger", people[1:3]))
-    with pytest.raises(ValueError, match="1 of the 3 in the data are not among them"):
+    with pytest.raises(
+        ValueError, match="1 of the 3 in the data are not among them .*: give --filter-run a run that was"
+    ):
         augment(run_folder, data, poses, tmp_path / "none", config, filter_run=stranger)
 
 

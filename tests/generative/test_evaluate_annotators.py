@@ -181,7 +181,7 @@ def test_textures_without_iuv_are_scored_as_a_whole(tmp_path: Path):
     assert scores["trained"].keys() == {"l1", "ssim"}
 
 
-def test_what_cannot_be_scored_is_told(plain: Path, tmp_path: Path, generative_cli):
+def test_what_cannot_be_scored_is_told(plain: Path, labelled: Path, tmp_path: Path, generative_cli):
     with pytest.raises(ShardError, match="no keypoints in meta.json") as caught:
         generative_cli("evaluate", save_run(tmp_path / "keypoints", "keypoints"), "--data", plain)
     assert caught.value.key == "000000"
@@ -190,6 +190,9 @@ def test_what_cannot_be_scored_is_told(plain: Path, tmp_path: Path, generative_c
     build_people(tmp_path / "smpl", LabelledPeople(labels=frozenset({"texture"}), uv_layout="smpl"))
     with pytest.raises(ShardError, match="must be makehuman, in which the network draws textures, got smpl"):
         generative_cli("evaluate", tmp_path / "texture", "--data", tmp_path / "smpl")
+    size = replace(INPUT, min_side=81)
+    with pytest.raises(ShardError, match="shard .*tar, key 000000, .* at least 81 pixels high and wide, got 80 x 36"):
+        generative_cli("evaluate", save_run(tmp_path / "picky", "parts", input=size), "--data", labelled)
     with pytest.raises(ValueError, match="at least 1 picture, got 0"):
         generative_cli("evaluate", tmp_path / "texture", "--data", plain, "--batch-size", 0)
     with pytest.raises(ValueError, match="name at least one set"):

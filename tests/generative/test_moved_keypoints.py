@@ -52,9 +52,10 @@ def brightness(images: torch.Tensor) -> np.ndarray:
         AugmentConfig(pad=8, flip=0.0, erase=0.0),
         AugmentConfig(pad=8, flip=1.0, erase=0.0),
         AugmentConfig(pad=8, flip=0.5, erase=0.0, rotate=40.0),
+        AugmentConfig(pad=8, flip=0.5, erase=0.0, rotate=15.0, scale=0.4),
         AugmentConfig(pad=8, flip=0.5, erase=0.0, rotate=15.0, partial=1.0),
     ],
-    ids=["crop", "pad", "flip", "rotate", "partial"],
+    ids=["crop", "pad", "flip", "rotate", "scale", "partial"],
 )
 def test_a_keypoint_is_where_its_dot_went(config: AugmentConfig):
     stored, _, which = dotted(COUNT, CROPPED)

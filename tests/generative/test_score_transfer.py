@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from generative.transfer.scored_pairs import ScoreConfig, choose_pairs, known_ro
 from generative.transfer.scores import frechet_distance, mask_ssim, ssim
 from reid.checkpoint import checkpoint_path
 from reid.dataset import DataConfig
+from reid.distances import Metric
 from reid.fit import resize
 from shards.build import file_sha256
 from shards.errors import ShardError
@@ -81,18 +83,21 @@ def as_tensor(picture: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def nearest(vector: np.ndarray, others: np.ndarray, without: int) -> int:
-    """By angle, one of them left out."""
-    best, place = -2.0, -1
+def nearest(vector: np.ndarray, others: np.ndarray, without: int, metric: Metric) -> int:
+    """One of them left out."""
+    best, place = -np.inf, -1
     for i, other in enumerate(others):
-        cosine = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
-        if i != without and cosine > best:
-            best, place = cosine, i
+        angle = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
+        nearness = angle if metric == "cosine" else -np.linalg.norm(vector - other)
+        if i != without and nearness > best:
+            best, place = nearness, i
     return place
 
 
-def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str, Path]):
-    artist, guider = open_artist(runs["run"]), load_guider(runs["judge"], "triplet", ())
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_scores_are_those_of_a_loop_over_the_pairs(metric: Metric, table: Table, runs: dict[str, Path], tmp_path: Path):
+    judge = Path(save_guider(tmp_path / "judge", ("a", "b", "c"), metric=metric))
+    artist, guider = open_artist(runs["run"]), load_guider(judge)
     config = ScoreConfig(batch_size=3)
     told: list[int] = []
     judges = Judges(
@@ -130,7 +135,7 @@ def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str,
             pairs = list(zip(pictures, truths, strict=True))
             vectors = np.concatenate([guider.features(one * 2 - 1).numpy() for one in pictures])
             hits = [
-                classes[nearest(one, gallery, source)] == classes[target]
+                classes[nearest(one, gallery, source, metric)] == classes[target]
                 for one, source, target in zip(vectors, sources, targets, strict=True)
             ]
             mask = torch.zeros(1, *SIZE, dtype=torch.bool)
@@ -152,7 +157,7 @@ def test_scores_are_those_of_a_loop_over_the_pairs(table: Table, runs: dict[str,
 
 
 def test_a_perfect_generator_scores_perfectly(table: Table, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
-    artist, judges = open_artist(runs["run"]), Judges(reid=load_guider(runs["judge"], "triplet", ()))
+    artist, judges = open_artist(runs["run"]), Judges(reid=load_guider(runs["judge"]))
     truths = [resize(table[i].image, SIZE) for i in (0, 1, 2, 3, 5, 15, 16, 17)]
     answers = iter([torch.cat([as_tensor(one) for one in truths[i : i + 3]]) * 2 - 1 for i in (0, 3, 6)])
     monkeypatch.setattr(artist, "draw", lambda appearance, skeletons: next(answers))

@@ -15,6 +15,7 @@ from generative.style.batches import StyleBatch, StyleBatches, draw_order
 from generative.style.config import StyleConfig
 from generative.style.data import open_looks
 from reid.loader import make_loader
+from shards.errors import ShardError
 from shards.table import Table
 
 
@@ -131,6 +132,16 @@ def test_sides_that_do_not_go_together(places: tuple[str, str], tmp_path: Path):
             open_looks(config)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         open_looks(tiny_config(source, str(tmp_path / "nowhere")))
+
+
+def test_small_pictures_are_named(places: tuple[str, str], tmp_path: Path):
+    small = build_people(tmp_path / "small", replace(SOURCE, height=31))
+    source, _ = open_looks(tiny_config(small, places[1]))
+    with pytest.raises(
+        ShardError,
+        match=f"shard .*tar, key {source.keys[3][-6:]}, field image: must be at least 32 pixels high and wide",
+    ):
+        source.read(3)
 
 
 def test_a_set_without_pictures_to_learn_from(places: tuple[str, str], tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from labelled_people import HEIGHT, WIDTH
+from labelled_people import HEIGHT, WIDTH, LabelledPeople
 from tiny_people import People, build_people
 
 from generative.annotators.opened import open_annotator
@@ -77,6 +77,18 @@ def test_a_set_without_the_label_is_refused(plain: Path, tmp_path: Path, generat
         generative_cli("train", "parts", "--data", plain, "--out", tmp_path / "parts", *SMALL)
     with pytest.raises(ShardError, match="no keypoints in meta.json"):
         generative_cli("train", "keypoints", "--data", plain, "--out", tmp_path / "keypoints", *SMALL)
+
+
+@pytest.mark.parametrize("label", list(LOSSES))
+def test_small_pictures_and_no_sets_are_refused(label: str, tmp_path: Path, generative_cli):
+    people = LabelledPeople(height=64, width=31, labels=frozenset({"iuv", "texture"}), has_keypoints=True)
+    place = build_people(tmp_path / "small", people)
+    with pytest.raises(
+        ShardError, match="shard .*tar, key .*, field image: must be at least 32 pixels high and wide, got 64 x 31"
+    ):
+        generative_cli("train", label, "--data", place, "--out", tmp_path / "run", *SMALL)
+    with pytest.raises(ValueError, match="name at least one folder or URL of shards under --data"):
+        generative_cli("train", label, "--out", tmp_path / "run", *SMALL, "--data")
 
 
 def test_an_annotator_asks_for_nobodys_identity(labelled: Path, tmp_path: Path, generative_cli):

@@ -1,7 +1,9 @@
 """The guider is the reID model as it stands, seen through, and never moved."""
 
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from tiny_pairs import save_guider
@@ -11,6 +13,8 @@ from generative.transfer.losses import guider_cross_entropy
 from reid.augment import prepare
 from reid.batch import ORIGINS, Batch
 from reid.checkpoint import load_run
+from reid.distances import Metric, squared_distances
+from reid.embeddings import Embeddings
 from reid.fit import InputConfig, resize
 from reid.losses import LossConfig, everywhere
 from reid.models.backbone import BackboneConfig
@@ -43,7 +47,7 @@ def pictures(count: int = 4, size: int = 64) -> torch.Tensor:
 def test_cross_entropy_is_the_loss_that_the_model_was_trained_by(name: str, tmp_path: Path):
     model: ModelConfig = MODELS[name]
     size = InputConfig(height=96, width=32)
-    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES, model, IDENTITY_ALONE, size)), "ce", NAMES)
+    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES, model, IDENTITY_ALONE, size)), NAMES)
     identities = torch.tensor([2, 0, 1, 1])
     batch = Batch(
         images=guider.prepare(pictures()),
@@ -66,7 +70,7 @@ def test_cross_entropy_is_the_loss_that_the_model_was_trained_by(name: str, tmp_
 @pytest.mark.parametrize("stored", [None, (40, 24)])
 def test_pictures_are_prepared_as_for_evaluation(stored: tuple[int, int] | None, tmp_path: Path):
     size = InputConfig(height=32, width=16, resize=stored)
-    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES, input=size)), "ce", NAMES)
+    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES, input=size)), NAMES)
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     stored_pictures = torch.stack([torch.from_numpy(resize(one.numpy(), size.stored)) for one in pixels])
     given = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -77,7 +81,7 @@ def test_pictures_are_prepared_as_for_evaluation(stored: tuple[int, int] | None,
 
 def test_it_stays_frozen_and_lets_gradients_through(tmp_path: Path):
     place = save_guider(tmp_path / "run", NAMES)
-    guider = load_guider(Path(place), "ce", NAMES)
+    guider = load_guider(Path(place), NAMES)
     before = {name: value.clone() for name, value in guider.state_dict().items()}
     guider.train()
     assert not any(module.training for module in guider.modules())
@@ -93,29 +97,40 @@ def test_it_stays_frozen_and_lets_gradients_through(tmp_path: Path):
 
 
 def test_features_are_the_embedding(tmp_path: Path):
-    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES)), "triplet", NAMES)
+    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES)))
     with torch.no_grad():
         features = guider.features(pictures())
         assert ((features - features.mean(dim=0)).abs().amax(dim=1) > 1e-3).all(), "what is seen decides"
         torch.testing.assert_close(features, guider.model.embed(guider.prepare(pictures())))
 
 
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_points_are_as_far_apart_as_the_model_says(metric: Metric, tmp_path: Path):
+    guider = load_guider(Path(save_guider(tmp_path / "run", NAMES, metric=metric)))
+    with torch.no_grad():
+        points, vectors = guider.points(pictures()), guider.features(pictures()).numpy()
+    numbers = np.arange(len(vectors))
+    all_ = Embeddings(vectors=vectors, identities=numbers, camera_ids=numbers, keys=numbers.astype(str))
+    _, expected = next(squared_distances(all_, all_, metric=metric, max_memory_mib=64, device="cpu"))
+    torch.testing.assert_close(torch.cdist(points, points) ** 2, expected, atol=1e-4, rtol=1e-3)
+
+
 def test_people_are_found_by_name(tmp_path: Path):
     place = Path(save_guider(tmp_path / "run", NAMES))
-    assert load_guider(place, "ce", ("c", "a")).classes.tolist() == [2, 0]
+    assert load_guider(place, ("c", "a")).classes.tolist() == [2, 0]
     with pytest.raises(ValueError, match=r"was trained on 3 identities, and 2 of the 3 in the data .* \(d, e\)"):
-        load_guider(place, "ce", ("a", "d", "e"))
-    assert isinstance(load_guider(place, "triplet", ("a", "d", "e")), Guider)
+        load_guider(place, ("a", "d", "e"))
+    assert isinstance(load_guider(place), Guider)
 
 
 def test_runs_that_cannot_guide_are_refused(tmp_path: Path):
     alone = LossConfig(identity_weight=0.0)
     place = Path(save_guider(tmp_path / "alone", NAMES, losses=alone))
-    with pytest.raises(ValueError, match="has no classifier.*give --guider triplet"):
-        load_guider(place, "ce", NAMES)
-    assert load_guider(place, "triplet", NAMES).features(pictures()).shape == (4, 16)
+    with pytest.raises(ValueError, match="has no classifier, .*: take another"):
+        load_guider(place, NAMES, remedy="take another")
+    assert load_guider(place).features(pictures()).shape == (4, 16)
     place = Path(save_guider(tmp_path / "textures", NAMES, input=InputConfig(height=32, width=16, picture="texture")))
     with pytest.raises(ValueError, match="was trained on textures"):
-        load_guider(place, "triplet", NAMES)
+        load_guider(place)
     with pytest.raises(FileNotFoundError, match="no checkpoint .*python -m reid train"):
-        load_guider(tmp_path / "nowhere", "ce", NAMES)
+        load_guider(tmp_path / "nowhere", NAMES)

@@ -22,6 +22,7 @@ from generative.adversarial.losses import r1_penalty
 from generative.cli import cli
 from generative.transfer import train as loop
 from generative.transfer.config import TransferConfig, TransferLossConfig
+from generative.transfer.losses import guider_triplet
 from generative.transfer.networks import Players
 from generative.transfer.run import load_transfer
 from generative.transfer.setup import Setup, set_up
@@ -161,6 +162,20 @@ def test_the_guider_teaches_and_does_not_learn(form: str, places: tuple[str, str
         loop.update(run, batch, step)
     assert all(value.grad is None for value in run.guider.parameters())
     assert all(torch.equal(value, before[name]) for name, value in run.guider.state_dict().items())
+
+
+def test_triplets_are_measured_as_the_guider_compares(places: tuple[str, str, str], tmp_path: Path):
+    people, poses, _ = places
+    guider = save_guider(tmp_path / "guider", PEOPLE, metric="cosine")
+    run = set_up(everything((people, poses, guider), guider="triplet"), tmp_path / "run", resume=False)
+    batch = run.batches.first()
+    with torch.no_grad():
+        generated = run.generator.network(batch.appearance, batch.skeleton)
+        raw = [run.guider.features(one[: len(batch.identities)]) for one in (generated, batch.target)]
+        units = [one / one.norm(dim=1, keepdim=True) for one in raw]
+        loss = loop.guider_loss(run, batch, generated)
+    torch.testing.assert_close(loss, guider_triplet(*units, batch.identities, margin=1.0))
+    assert abs(loss - guider_triplet(*raw, batch.identities, margin=1.0)) > 1e-3
 
 
 @pytest.mark.parametrize("form", ["ce", "triplet"])

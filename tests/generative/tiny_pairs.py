@@ -20,8 +20,9 @@ from generative.transfer.config import (
 )
 from generative.transfer.networks import NetworkConfig, Players
 from reid.checkpoint import State, checkpoint_path, save_checkpoint
-from reid.config import TrainConfig
+from reid.config import EvaluateConfig, TrainConfig
 from reid.dataset import DataConfig
+from reid.distances import Metric
 from reid.fit import InputConfig
 from reid.losses import LossConfig
 from reid.models.backbone import BackboneConfig
@@ -101,6 +102,7 @@ def save_guider(
     losses: LossConfig | None = None,
     input: InputConfig | None = None,
     data: DataConfig | None = None,
+    metric: Metric = "euclidean",
 ) -> str:
     """A run with random weights, batch norms that have seen something; returns its folder as a configuration names it.
 
@@ -111,6 +113,7 @@ def save_guider(
         losses=losses or LossConfig(),
         input=input or InputConfig(height=32, width=16),
         data=data or DataConfig(),
+        evaluate=EvaluateConfig(metric=metric),
     )
     torch.manual_seed(0)
     network = build_model(config.model, len(class_names), losses=config.losses, pretrained=False)

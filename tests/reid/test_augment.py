@@ -17,7 +17,7 @@ from shards.uv_mirror import mirror_table
 
 CROPPED = InputConfig(height=20, width=12, resize=(26, 15))
 COLOURFUL = AugmentConfig(pad=3, erase=0.7, brightness=0.3, contrast=0.4, saturation=0.5, hue=0.2)
-TURNED = AugmentConfig(pad=3, erase=0.3, rotate=30, partial=0.5)
+TURNED = AugmentConfig(pad=3, erase=0.3, rotate=30, scale=0.3, partial=0.5)
 
 
 def random_batch(count: int, input: InputConfig) -> StoredBatch:
@@ -215,7 +215,7 @@ def test_what_is_drawn_besides_stays_when_pictures_are_turned_or_cut():
     config = replace(COLOURFUL, rotate=0.0, partial=0.0)
     without = draw_parameters(config, CROPPED, 99, seed=0, step=5)
     assert without.window is None and without.of_process(1, 3).window is None
-    for change in ({"rotate": 10.0}, {"partial": 0.5}, {"rotate": 10.0, "partial": 0.5}):
+    for change in ({"rotate": 10.0}, {"partial": 0.5}, {"scale": 0.2}, {"rotate": 10.0, "partial": 0.5}):
         found = draw_parameters(replace(config, **change), CROPPED, 99, seed=0, step=5)
         for name in ("crop", "flip", "erase", "colour"):
             assert torch.equal(getattr(found, name), getattr(without, name))
@@ -241,6 +241,13 @@ def test_windows_are_spread_as_the_configuration_says():
         assert room.min() < 1 and room.max() > 30
     off = draw_parameters(replace(config, partial=0.0), input, 99, seed=0, step=0).window
     assert (off[:, :4] == torch.tensor([0.0, 0.0, 256.0, 128.0])).all()
+    scaled = draw_parameters(replace(config, scale=0.25), input, 4000, seed=0, step=0).window.double()
+    torch.testing.assert_close(
+        scaled[:, :2] + scaled[:, 2:4] / 2, window[:, :2] + window[:, 2:4] / 2, atol=1e-4, rtol=0
+    )
+    factor = window[:, 2:4] / scaled[:, 2:4]
+    torch.testing.assert_close(factor[:, 0], factor[:, 1], atol=1e-5, rtol=0)
+    assert 0.75 <= factor.min() < 0.755 and 1.245 < factor.max() <= 1.2501 and abs(factor.mean() - 1) < 0.01
 
 
 def test_evaluation_sees_the_centre():
@@ -333,7 +340,16 @@ def test_erased_rectangles():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"pad": -1}, {"flip": 1.5}, {"erase": -0.1}, {"hue": 0.6}, {"contrast": 2.0}, {"rotate": 181}, {"partial": 1.1}],
+    [
+        {"pad": -1},
+        {"flip": 1.5},
+        {"erase": -0.1},
+        {"hue": 0.6},
+        {"contrast": 2.0},
+        {"rotate": 181},
+        {"scale": 0.6},
+        {"partial": 1.1},
+    ],
 )
 def test_configurations_that_are_refused(wrong: dict):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -70,7 +70,7 @@ def test_webdataset_by_itself_reads_the_same(finished_set: Path):
 
 def test_chosen_fields_only(finished_set: Path):
     sample = next(iter(stream(finished_set, fields=["iuv", "parts"])))
-    assert set(sample) == {"key", "iuv", "parts"}
+    assert set(sample) == {"shard", "key", "iuv", "parts"}
     assert sample["parts"] is None
     with pytest.raises(ValueError, match="depth"):
         stream(finished_set, fields=["depth"])
