@@ -371,6 +371,7 @@ def test_what_the_demo_trains_has_learned_something(demo: Path):
     assert transfer["generated"]["l1"] < transfer["copy"]["l1"]
 
 
+@pytest.mark.slow  # starts every command again, after the longest fixture of all, in the same process
 def test_demo_again_goes_on_where_it_stopped(demo: Path, tmp_path: Path):
     root = Path(shutil.copytree(demo, tmp_path / "checkout", copy_function=shutil.copy2))
     out = root / "out" / "demo"
