@@ -55,8 +55,8 @@ ROWS: Mapping[str, Row] = {
     **{f"alpha-{value:g}": Row(added="ce", alpha=value, beside="alpha-1") for value in (0.3, 0.5)},
     "full-trust": Row(added="ce", epsilon=0.0, alpha=1.0, beside="alpha-0.5"),
 }
-"""Name -> row. `true-poses` is what a generator without fault would give; `full-trust` takes what is drawn for real, as in the
-paper's table of eps and alpha."""
+"""Name -> row. `true-poses` is what a generator without fault would give; `full-trust` takes what is drawn for
+real."""
 LONG_ROWS: Mapping[str, Row] = {
     f"{name}-x3": replace(ROWS[name], length=3, beside=ROWS[name].beside and f"{ROWS[name].beside}-x3")
     for name in ("baseline", "true-poses", "transfer", "transfer-ce")
