@@ -70,7 +70,7 @@ def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, channels: i
 
 SIZES: Mapping[str, Size] = {
     "tiny": Size(num_pairs=32, num_look=4, num_test=4, **_cpu(64, 32, epochs=2, style_epochs=1, channels=8)),
-    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(96, 48, epochs=4, style_epochs=2, channels=16)),
+    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(96, 48, epochs=10, style_epochs=2, channels=16)),
     "full": Size(num_pairs=9290, num_look=700, num_test=300, epochs=None, every=(), style=()),
 }
 
