@@ -77,7 +77,7 @@ run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered
   "${people[@]}" --optimise.epochs 5
 run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/judge" --json | tee "$out/transfer.json"
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market-restyled" \
-  --data.generated "$out/generated" --out "$out/run" --resume "${people[@]}" --optimise.epochs 5
+  --data.generated "$out/generated" --out "$out/run" --resume "${people[@]}" --optimise.epochs 7
 run python -m reid evaluate "$out/run" --rerank
 
 run python -m reid report "$out/run" --out "$out/reid.html"
