@@ -20,10 +20,10 @@ def annotate_textures(
 
     images (B, 3, H, W) normalised; mean (256, 256, 3) float32, 0..255: the network's mean texture of many people, by default
     of these; mirrored: whether the network was taught the mirrored texture of a mirrored picture, or the same
-    (`AugmentConfig.mirror_texture`), which is then not mirrored back. Confidence is 1 - gap / own, 0 where that is less: own is the mean absolute difference of what is drawn from the
-    mean, over texels of the body, and gap that of the two looks from each other. A network that draws the same of everybody
-    agrees with itself, and knows nothing; how sure it is shows in how much of the rest both looks confirm. Raises ValueError
-    for a uv layout without a mirror table, where one is needed.
+    (`AugmentConfig.mirror_texture`), which is then not mirrored back. Confidence is 1 - gap / own, 0 where that is less: own is
+    the mean absolute difference of what is drawn from the mean, over texels of the body, and gap that of the two looks from each
+    other. A network that draws the same of everybody agrees with itself, and knows nothing; how sure it is shows in how much of
+    the rest both looks confirm. Raises ValueError for a uv layout without a mirror table, where one is needed.
     """
     straight, back = (_draw(model, pictures) for pictures in (images, images.flip(3)))
     if mirrored:
