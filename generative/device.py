@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from reid.cli import is_out_of_memory
 from reid.config import Precision
 from reid.setup import computes_in_bf16
 from shards.workers import worker_number
@@ -52,7 +53,9 @@ def in_memory_of(count: int) -> Iterator[None]:
     """In which a network is given `count` pictures at once. Raises ValueError where the device has not enough memory."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise ValueError(
             f"out of memory with {count} pictures at once: give a smaller --batch-size, or fewer --workers"
         ) from error

@@ -52,8 +52,8 @@ def parts() -> AnnotatorTrainConfig:
     """Seven parts of the body (Huang et al. 2020, sec. IV-B): DANet, SGD at 0.003, times 0.6 after each of 5 epochs, batch 16.
 
     Scaling by 0.75 to 1.25, rotation by 10 degrees and flip are the paper's, momentum 0.9 and weight decay 1e-4 DANet's.
-    Otherwise than there, pictures are stretched to 384 x 192, of which nothing is cropped but what `pad` moves out, in place of
-    crops of 256 x 256 from pictures whose shorter side is 192; and colours vary, as rendered people have few cameras.
+    Otherwise than there, pictures are stretched to 384 x 192, in place of crops of 256 x 256 from pictures whose shorter side is
+    192: cropped is what `pad`, scaling and rotation move out. Colours vary, as rendered people have few cameras.
     """
     return AnnotatorTrainConfig(
         model=PartsConfig(),

@@ -56,7 +56,7 @@ def told_plainly() -> Iterator[None]:
         yield
     except RuntimeError as error:
         words = str(error).partition("\n")[0]
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in words:
+        if is_out_of_memory(error):
             raise ValueError(
                 f"out of memory: {words.rstrip('.')}. Smaller batches (--batch-size, --optimise.batch-size, --sampler.batch-size, --evaluate.batch-size) or less --data.memory-gib take less"
             ) from error
@@ -65,6 +65,11 @@ def told_plainly() -> Iterator[None]:
                 f"a process that decodes has died: {words.rstrip('.')}. Fewer data.num-workers take less memory, 0 none"
             ) from error
         raise
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch, whose CPU has no error of its own for it, could not have the memory it asked for."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def command(package: str, name: str, kind_name: str, arguments: Sequence[str]) -> tuple[type, Any]:

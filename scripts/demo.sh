@@ -25,6 +25,7 @@ once() {
 
 # Networks that two cores train in a minute or less: a ResNet-18 on small pictures, for a few epochs.
 small=(--model.backbone.name resnet18 --sampler.batch-size 8 --optimise.decay cosine --optimise.learning-rate 7e-4)
+people=(--input.height 96 --input.width 48 --augment.pad 4)
 
 # Rendered people: Paired-Image-Texture samples, and a network of cameras.
 run python -m synth pit --out "$out/pit" --num-samples 60 --samples-per-shard 20 --workers 2 --seed 0 "$@"
@@ -37,7 +38,7 @@ run python -m synth export-person --out "$out/person.glb" --seed 0
 # A set in a real layout. No photographs come with the demo, so these are other rendered people before other cameras, warm and
 # faded ones, written as Market-1501's authors lay theirs out: pictures, identities and cameras, and nothing else that the
 # renderer knows.
-run python -m synth scene --out "$out/street" --num-identities 32 --num-cameras 3 --workers 2 --seed 1 \
+run python -m synth scene --out "$out/street" --num-identities 24 --num-cameras 3 --workers 2 --seed 1 \
   --sensor.temperature-ev 0.3 0.4 --sensor.saturation 0.5 0.65
 once "$out/street-folders" python -m shards unpack "$out/street" "$out/street-folders"
 run python -m shards pack market1501 "$out/street-folders" "$out/real" --dataset street --licence CC0-1.0
@@ -62,7 +63,8 @@ run python -m generative train style --data "$out/market" --target "$out/real" -
 run python -m generative restyle "$out/style" --data "$out/market" --out "$out/market-restyled"
 
 # The real people in the poses of rendered ones, drawn under the eyes of a network that tells them apart.
-run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume --optimise.epochs 10
+run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/guider" --resume "${people[@]}" \
+  --optimise.epochs 10
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
   --networks.discriminator-width 16 --networks.spectral-norm --optimise.epochs 20 --optimise.average 0.99
@@ -72,10 +74,10 @@ run python -m generative augment "$out/transfer" --data "$out/real-labelled" --p
 # Real and rendered people together, which is who judges what was drawn; and with rendered ones in the look of the real set, and
 # generated ones.
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" --out "$out/judge" --resume \
-  --optimise.epochs 5
+  "${people[@]}" --optimise.epochs 5
 run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/judge" --json | tee "$out/transfer.json"
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market-restyled" \
-  --data.generated "$out/generated" --out "$out/run" --resume --optimise.epochs 6
+  --data.generated "$out/generated" --out "$out/run" --resume "${people[@]}" --optimise.epochs 7
 run python -m reid evaluate "$out/run" --rerank
 
 run python -m reid report "$out/run" --out "$out/reid.html"

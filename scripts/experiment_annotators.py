@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from experiment_pictures import draw_labels
+from experiment_pictures import draw_labels, draw_style
 from experiment_runs import do, each, schedule
 
 from generative.annotators.scores import HIGHER_IS_BETTER
@@ -40,15 +40,15 @@ class Size:
     """People of whom style is learned."""
     num_test: int
     """People to be labelled."""
-    epochs: int | None
-    """Of annotators, None for those of their presets; half as many on both sets."""
+    epochs: Mapping[str, int] | None
+    """Label -> epochs of its annotators, None for those of their presets; half as many on both sets."""
     every: tuple[str, ...]
     """Options of all annotators."""
     style: tuple[str, ...]
     """Options of the run that learns style."""
 
 
-def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, channels: int) -> dict[str, Any]:
+def _cpu(height: int, width: int, *, epochs: Mapping[str, int], style_epochs: int, channels: int) -> dict[str, Any]:
     """Options of ResNet-18 on small pictures, with one schedule for all."""
     picture = ("--input.height", str(height), "--input.width", str(width))
     return {
@@ -69,16 +69,27 @@ def _cpu(height: int, width: int, *, epochs: int, style_epochs: int, channels: i
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(num_pairs=32, num_look=4, num_test=4, **_cpu(64, 32, epochs=2, style_epochs=1, channels=8)),
-    "small": Size(num_pairs=1500, num_look=100, num_test=60, **_cpu(96, 48, epochs=4, style_epochs=2, channels=16)),
+    "tiny": Size(
+        num_pairs=32,
+        num_look=4,
+        num_test=4,
+        **_cpu(64, 32, epochs=dict.fromkeys(LABELS, 2), style_epochs=1, channels=8),
+    ),
+    # Left and right, front and back of iuv are learned late.
+    "small": Size(
+        num_pairs=1500,
+        num_look=100,
+        num_test=60,
+        **_cpu(96, 48, epochs=dict.fromkeys(LABELS, 4) | {"iuv": 10}, style_epochs=2, channels=16),
+    ),
     "full": Size(num_pairs=9290, num_look=700, num_test=300, epochs=None, every=(), style=()),
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotators:
-    """Train an annotator of each label, on pictures as they were rendered, restyled, and on both; write a table, pages on each, and
-    OUT/pictures.jpg."""
+    """Train an annotator of each label, on pictures as they were rendered, restyled, and on both; write a table, pages on each,
+    OUT/style.jpg and OUT/pictures.jpg."""
 
     out: Path
     """Folder for sets and runs."""
@@ -102,6 +113,7 @@ class Annotators:
         runs = [(label, taught) for label in self.labels for taught in TAUGHT]
         each(lambda one: self._train(size, *one), runs, jobs=self.jobs)
         results = [self._result(label) for label in self.labels]
+        draw_style(self.out)
         draw_labels(self.out, self.labels, "both")
         if self.json:
             write_json({"size": self.size, "results": results})
@@ -136,7 +148,7 @@ class Annotators:
             preset = PRESETS[label]().optimise
             length = schedule(preset, max(1, preset.epochs // len(sets)))
         else:
-            length = ("--optimise.epochs", size.epochs // len(sets))
+            length = ("--optimise.epochs", size.epochs[label] // len(sets))
         do("generative", "train", label, *out, *size.every, *length, jobs=self.jobs)
 
     def _result(self, label: str) -> dict[str, Any]:

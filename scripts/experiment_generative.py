@@ -1,6 +1,6 @@
 """What generation is worth, on rendered people: annotators before and after a change of style, and people in generated poses.
 
-    python scripts/experiment_generative.py annotators --out out/annotators --jobs 2   # two cores, half an hour
+    python scripts/experiment_generative.py annotators --out out/annotators --jobs 2   # two cores, an hour
     python scripts/experiment_generative.py people --out out/people --jobs 2   # two cores, an hour
 
 With `--size full` on a GPU at the papers' settings. The same command goes on where it stopped.

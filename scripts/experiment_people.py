@@ -155,7 +155,8 @@ class People:
     out: Path
     """Folder for sets and runs."""
     size: Literal["tiny", "small", "full"] = "small"
-    """tiny: shows that it works, and no scores; small: ResNet-18 at 64 x 32, a generator of 64 x 64; full: the paper's settings."""
+    """tiny: shows that it works, and no scores; small: ResNet-18 at 64 x 32, a generator of 64 x 64; full: the paper's networks,
+    on pictures of its size."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Of ROWS and LONG_ROWS."""
     seeds: int = 3

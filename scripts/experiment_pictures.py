@@ -23,7 +23,7 @@ from shards.writer import atomic_file
 SIZE = (128, 64)
 """Height and width of a person."""
 NUM_SHOWN = 6
-"""Rows."""
+"""People."""
 GAP = 4
 """Pixels between pictures."""
 QUALITY = 76
@@ -53,6 +53,15 @@ def draw_people(folder: Path, forms: Sequence[str]) -> None:
         folder / "pictures.jpg",
         [[pair.source, *(pictures[i] for pictures in drawn), pair.target] for i, pair in enumerate(pairs)],
     )
+
+
+def draw_style(folder: Path) -> None:
+    """`folder`/style.jpg: a row of people as they were rendered, the same restyled, and others of the look wanted."""
+    rows = []
+    for name in ("pairs", "restyled", "look"):
+        table = Table(folder / name)
+        rows.append([table.read(i, ["image"])["image"] for i in spread(len(table), NUM_SHOWN)])
+    save(folder / "style.jpg", rows)
 
 
 def draw_labels(folder: Path, labels: Sequence[Label], taught: str) -> None:

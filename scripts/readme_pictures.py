@@ -41,18 +41,16 @@ class Pictures:
             raise ValueError(f"labelled must lie in 0..{2 * self.columns - 1}, got {self.labelled}")
         people = draw_people(self.seed, 2 * self.columns)
         crowd = Image.fromarray(draw_sheet(people, columns=self.columns, compact=True))
-        # Small enough for a page, by size and by palette; smooth labels would show a palette's steps.
         crowd = crowd.resize((crowd.width * 2 // 3, crowd.height * 2 // 3), Image.Resampling.LANCZOS)
-        crowd = crowd.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
         labels = Image.fromarray(draw_sheet([people[self.labelled]]))
         pictures = {
-            "people.png": (crowd, {"format": "PNG", "optimize": True}),
-            "labels.jpg": (labels, {"format": "JPEG", "quality": 85, "subsampling": 0}),
-            "scenes.jpg": (draw_network(self.seed), {"format": "JPEG", "quality": 70}),
+            "people.jpg": (crowd, {"quality": 85}),
+            "labels.jpg": (labels, {"quality": 85, "subsampling": 0}),
+            "scenes.jpg": (draw_network(self.seed), {"quality": 70}),
         }
         for name, (picture, options) in pictures.items():
             with atomic_file(self.out / name) as file:
-                picture.save(file, **options)
+                picture.save(file, "JPEG", **options)
             write_text(f"{self.out / name}: {(self.out / name).stat().st_size:,} bytes")
         return 0
 

@@ -19,7 +19,8 @@ from typing import Any
 REPORT_S = 0.1
 """At most so often a worker reports, and the caller hears of it, seconds."""
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Set to 1 in workers."""
 
 Report = Callable[[int], None]
 """Tells how much of the current task is done, in the caller's unit."""
@@ -133,10 +134,10 @@ def _start(function: Callable[[Any, Report], Any], number: int) -> _Worker:
 @contextmanager
 def _child_environment() -> Iterator[None]:
     """What a child inherits at its start: one thread, and deaf to Ctrl-C, which is the parent's to answer."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         yield
     finally:

@@ -59,7 +59,8 @@ class OpenAnnotator:
         with in_memory_of(len(pictures)), autocast(self.device, self.precision):
             images = normalise(pictures.to(self.device))
             if self.uv_layout is not None:
-                return annotate_textures(self.network, images, self.uv_layout, self.mean_texture)
+                mirrored = self.config.augment.mirror_texture
+                return annotate_textures(self.network, images, self.uv_layout, self.mean_texture, mirrored=mirrored)
             return self.network.annotate(images)
 
 
@@ -88,7 +89,8 @@ def open_annotator(
                 f"{folder} does not tell the uv layout of the textures that it draws: train it on sets whose meta names one, "
                 "as those of `python -m synth pit` do"
             )
-        mirror_table(uv_layout)
+        if run.config.augment.mirror_texture:
+            mirror_table(uv_layout)
     return OpenAnnotator(
         folder=folder,
         network=run.model.to(device, memory_format=torch.channels_last),

@@ -13,17 +13,21 @@ from shards.schema import TEXTURE_SIZE
 from shards.uv_mirror import mirror_table
 
 
-def annotate_textures(model: San, images: Tensor, uv_layout: str, mean: Tensor | None = None) -> Annotation:
+def annotate_textures(
+    model: San, images: Tensor, uv_layout: str, mean: Tensor | None = None, *, mirrored: bool = True
+) -> Annotation:
     """The mean of the textures that are drawn of pictures and, mirrored back, of their mirror images.
 
     images (B, 3, H, W) normalised; mean (256, 256, 3) float32, 0..255: the network's mean texture of many people, by default
-    of these. Confidence is 1 - gap / own, 0 where that is less: own is the mean absolute difference of what is drawn from the
-    mean, over texels of the body, and gap that of the two looks from each other. A network that draws the same of everybody
-    agrees with itself, and knows nothing; how sure it is shows in how much of the rest both looks confirm. Raises ValueError
-    for a uv layout without a mirror table.
+    of these; mirrored: whether the network was taught the mirrored texture of a mirrored picture, or the same
+    (`AugmentConfig.mirror_texture`), which is then not mirrored back. Confidence is 1 - gap / own, 0 where that is less: own is
+    the mean absolute difference of what is drawn from the mean, over texels of the body, and gap that of the two looks from each
+    other. A network that draws the same of everybody agrees with itself, and knows nothing; how sure it is shows in how much of
+    the rest both looks confirm. Raises ValueError for a uv layout without a mirror table, where one is needed.
     """
-    straight, mirrored = (_draw(model, pictures) for pictures in (images, images.flip(3)))
-    back = mirrored.flatten(1, 2)[:, _table_on(uv_layout, images.device)].view_as(straight)
+    straight, back = (_draw(model, pictures) for pictures in (images, images.flip(3)))
+    if mirrored:
+        back = back.flatten(1, 2)[:, _table_on(uv_layout, images.device)].view_as(straight)
     both = (straight + back) / 2
     mean = both.mean(0) if mean is None else mean
     used = _used_on(uv_layout, images.device)

@@ -45,8 +45,8 @@ class Score:
     """Folder or URL of shards with identities and keypoints, of people that the run was not trained on. With iuv or parts
     people are compared without what stands around them, too."""
     reid: Path
-    """Folder of a run of `python -m reid train` that neither guided the run nor learned from what it drew: it says whose a
-    picture looks most like, and gives the features of reid_frechet_distance."""
+    """Folder of a run of `python -m reid train` that says whose a picture looks most like, and gives the features of
+    reid_frechet_distance. The run's own guider, and a run that learned from a set of `data.generated` that it drew, are refused."""
     config: Annotated[ScoreConfig, tyro.conf.arg(name="")] = field(default_factory=ScoreConfig)
     lpips: tuple[Path, Path] | None = None
     """Two files of weights, for LPIPS: torchvision's alexnet-owt-7be5be79.pth, and weights/v0.1/alex.pth of the package lpips."""

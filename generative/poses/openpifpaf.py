@@ -18,9 +18,12 @@ import numpy as np
 from generative.poses.predictions import NAME, SUFFIX, best_person
 from generative.poses.source import Picture, check_threshold
 from shards.build import file_sha256
+from shards.workers import THREAD_VARIABLES
 
 _LAST_WORDS = 500
 """Characters of what a failed command wrote that are told."""
+_OWN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", *THREAD_VARIABLES)
+"""Of this process's environment: they say nothing of that one's packages, nor of how many threads it may have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +91,7 @@ def open_openpifpaf(python: Path, *, checkpoint: str, long_edge: int | None, thr
 
 def _predict(python: Path, *arguments: str) -> str:
     """What `openpifpaf.predict` writes to stdout."""
-    # What this process's environment says of packages is not for that one.
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environment = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
     command = [str(python), "-m", "openpifpaf.predict", *arguments]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)

@@ -129,11 +129,11 @@ def read_pair(table: Table, target: int, source: int, side: int, size: tuple[int
         keypoints=points.astype(np.float32),
         source=resize(given["image"], size),
         target=resize(truth["image"], size),
-        mask=_mask(truth, size),
+        mask=_mask(truth, size, shard=table.locate(target)[0]),
     )
 
 
-def _mask(values: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+def _mask(values: dict[str, Any], size: tuple[int, int], *, shard: str) -> np.ndarray | None:
     """(H, W) bool, of iuv or of parts; None for a sample that has neither."""
     field = "iuv" if values["iuv"] is not None else "parts"
     if values[field] is None:
@@ -142,6 +142,10 @@ def _mask(values: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
     mask = person_mask(labels) if field == "iuv" else labels > 0
     if not mask.any():
         raise ShardError(
-            "shows nobody, so there is no person to be compared: leave the sample out", key=values["key"], field=field
+            "shows nobody, so there is no person to be compared: annotate the set anew with an annotator that sees the person, or "
+            "score on a set without this sample",
+            shard=shard,
+            key=values["key"],
+            field=field,
         )
     return mask

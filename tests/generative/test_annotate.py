@@ -271,6 +271,11 @@ def test_what_labels_nothing_is_refused(plain: Path, runs: dict[str, Path], tmp_
     with pytest.raises(ValueError, match="bake_uv_mirror"):
         open_annotator(tmp_path / "smpl")
     texture = open_annotator(runs["texture"]).config
+    unmirrored = replace(texture.augment, mirror_texture=False)
+    kept = open_annotator(save_run(tmp_path / "kept", "texture", uv_layout="smpl", augment=unmirrored))
+    assert kept.annotate(torch.zeros(2, 64, 32, 3, dtype=torch.uint8)).values.shape == (2, 256, 256, 3), (
+        "none is mirrored"
+    )
     for reconstruct, drawn in (("aligned", "aligned"), ("input", "the picture itself")):
         save_run(tmp_path / reconstruct, "texture", model=replace(texture.model, reconstruct=reconstruct))
         with pytest.raises(ValueError, match=f"draws {drawn}, which is no label"):

@@ -256,6 +256,8 @@ def test_textures_are_averaged_with_the_mirror_images():
         wanted = [max(0.0, 1 - gap / special) for gap, special in zip(gaps, own, strict=True)]
         assert told.confidence.tolist() == pytest.approx(wanted, abs=1e-4)
     assert 0 < told.confidence[0] < 1 and (told.confidence > found.confidence).all()
+    kept = annotate_textures(network, images, "smpl", mirrored=False)
+    assert np.abs(kept.values.numpy() - (straight + mirrored) / 2).max() <= 0.5, "taught one texture for both looks"
 
 
 def test_textures_are_brought_to_their_size():

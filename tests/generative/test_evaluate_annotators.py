@@ -98,7 +98,7 @@ def test_a_perfect_texture(labelled: Path, tmp_path: Path, monkeypatch: pytest.M
     annotator = open_annotator(save_run(tmp_path / "run", "texture"))
     knows = replace(annotator, network=Oracle(truth_of(labelled, "texture")))
 
-    def draw(model: Network, images: Tensor, uv_layout: str, mean: Tensor | None) -> Annotation:
+    def draw(model: Network, images: Tensor, *_: object, mirrored: bool) -> Annotation:
         if isinstance(model, Oracle):
             return model.annotate(images)
         return Annotation(
