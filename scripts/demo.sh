@@ -31,7 +31,7 @@ people=(--input.height 96 --input.width 48 --augment.pad 4)
 run python -m synth pit --out "$out/pit" --num-samples 60 --samples-per-shard 20 --workers 2 --seed 0 "$@"
 run python -m shards verify "$out/pit"
 run python -m shards sheet "$out/pit" --out "$out/sheet.png" --num 12 --columns 2
-run python -m synth scene --out "$out/market" --num-identities 40 --num-cameras 4 --keep-frames --workers 2 --seed 0
+run python -m synth scene --out "$out/market" --num-identities 32 --num-cameras 4 --keep-frames --workers 2 --seed 0
 run python -m shards verify "$out/market"
 run python -m synth export-person --out "$out/person.glb" --seed 0
 
@@ -67,17 +67,17 @@ run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/gui
   --optimise.epochs 10
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
-  --networks.discriminator-width 16 --networks.spectral-norm --optimise.epochs 20 --optimise.average 0.99
+  --networks.discriminator-width 16 --networks.spectral-norm --optimise.epochs 16 --optimise.average 0.99
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 
 # Real and rendered people together, which is who judges what was drawn; and with rendered ones in the look of the real set, and
 # generated ones.
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market" --out "$out/judge" --resume \
-  "${people[@]}" --optimise.epochs 5
+  "${people[@]}" --optimise.epochs 4
 run python -m generative score "$out/transfer" --data "$out/street" --reid "$out/judge" --json | tee "$out/transfer.json"
 run python -m reid train laptop --data.real "$out/real-labelled" --data.rendered "$out/market-restyled" \
-  --data.generated "$out/generated" --out "$out/run" --resume "${people[@]}" --optimise.epochs 7
+  --data.generated "$out/generated" --out "$out/run" --resume "${people[@]}" --optimise.epochs 6
 run python -m reid evaluate "$out/run" --rerank
 
 run python -m reid report "$out/run" --out "$out/reid.html"

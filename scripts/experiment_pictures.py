@@ -23,7 +23,7 @@ from shards.writer import atomic_file
 SIZE = (128, 64)
 """Height and width of a person."""
 NUM_SHOWN = 6
-"""People."""
+"""People in a picture."""
 GAP = 4
 """Pixels between pictures."""
 QUALITY = 76

@@ -370,7 +370,7 @@ OPENPIFPAF = """#!PYTHON
 import glob, json, os, sys
 arguments = sys.argv[1:]
 assert arguments[:2] == ["-m", "openpifpaf.predict"], arguments
-assert "PYTHONPATH" not in os.environ
+assert not {"PYTHONPATH", "OMP_NUM_THREADS"} & os.environ.keys()
 if arguments[2:] == ["--version"]:
     print("OpenPifPaf 0.13.11")
     sys.exit()
