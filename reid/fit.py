@@ -15,6 +15,8 @@ from shards.semantics import KEYPOINTS, SURFACE_TO_7
 Label = Field | Literal["keypoints"]
 """What of a sample a network is taught: a field, or what `meta` says of the keypoints."""
 NUM_KEYPOINTS = len(KEYPOINTS)
+UNKNOWN_POINT = -1.0
+"""v of a keypoint of which it is not known where it is."""
 ADDED_BY = "python -m generative annotate"
 """The command that adds labels to a set."""
 
@@ -135,12 +137,16 @@ def check_size(picture: np.ndarray, min_side: int, *, shard: str | None, key: st
 
 
 def _keypoints(values: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
-    """(17, 3) float32 x, y and v of a sample whose image is resized to size (H, W)."""
+    """(17, 3) float32 x, y and v of a sample whose image is resized to size (H, W); only a renderer knows that a keypoint lies
+    outside the picture, of others that say v = 0 it is UNKNOWN_POINT."""
     points = values["meta"].keypoints
     if points is None:
         return None
     height, width = values["image"].shape[:2]
-    return np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
+    scaled = np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
+    if values["meta"].origin == "real" or "keypoints" in (values["meta"].annotators or {}):
+        scaled[scaled[:, 2] == 0, 2] = UNKNOWN_POINT
+    return scaled
 
 
 def missing_field(
@@ -152,7 +158,10 @@ def missing_field(
         members = "keypoints in meta.json"
     where = "" if place is None else f"{place} "
     return ShardError(
-        f"{where}has no {members}, which this network needs; add it: {ADDED_BY}", shard=shard, key=key, field=field
+        f"{where}has no {members}, which this network needs: give rendered people, or add it with {ADDED_BY}",
+        shard=shard,
+        key=key,
+        field=field,
     )
 
 

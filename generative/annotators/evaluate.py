@@ -25,6 +25,8 @@ from shards.meta import Split
 from shards.stream import read_shard
 from shards.uv_surface import has_surface_table
 
+BY_HAND = "coco"
+"""Who `python -m generative poses` says wrote keypoints of COCO's format, which may be anybody's."""
 PREDICTORS = ("trained", "untrained", "mean")
 ScoredSplit = Literal[Split, "none"]
 """A part of a set, as manifests count it."""
@@ -81,8 +83,9 @@ def evaluate(
     """Score an annotator on the set at `place`, a folder or URL, whose manifest is `source`; with `split`, on that part of it.
 
     The set is read twice, as the mean predictor is its own. progress gets the samples scored so far, of both times. Junk and
-    distractors are passed over: they have no labels. Raises ShardError for another sample without the label, and for textures
-    in another uv layout than the network draws; ValueError where nobody is left, and for a set without samples of the split.
+    distractors are passed over: they have no labels. Raises ShardError for another sample without the label, or whose label is a
+    network's, and for textures in another uv layout than the network draws; ValueError where nobody is left, and for a set
+    without samples of the split.
     """
     if split is not None and not source.totals()["splits"].get(split):
         has = ", ".join(source.totals()["splits"])
@@ -181,6 +184,14 @@ def _decode(
     meta = decode_fields(key, members, ["meta"], shard=shard)["meta"]
     if meta.is_nobody or split not in (None, meta.split or "none"):
         return None
+    source = "iuv" if label == "parts" and "parts.png" not in members else label
+    if (who := (meta.annotators or {}).get(source)) is not None and who["name"] != BY_HAND:
+        raise ShardError(
+            f"was written by {who['name']}, and is not the truth: score on rendered people, or on labels made by hand",
+            shard=shard,
+            key=key,
+            field=source,
+        )
     fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)
     arrays = fit({**values, "shard": shard}, annotator.input, [label])
