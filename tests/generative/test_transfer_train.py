@@ -233,17 +233,22 @@ def test_a_run_goes_on_exactly_where_it_stopped(
 def test_ctrl_c_of_a_terminal_reaches_the_workers_and_is_the_runs_to_answer(
     places: tuple[str, str, str], tmp_path: Path
 ):
-    """It goes to all processes of a group, of which those that decode must live on until the run has stopped."""
+    """It goes to all processes of a group, of which those that decode must live on until the run has stopped: here a little later."""
     more = "--data.memory-gib 0 --data.num-workers 2 --optimise.epochs 1000 --pictures-every 0".split()
     command = [sys.executable, "-m", "generative", *options(places, tmp_path / "run"), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGINT)
+    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wait_for_steps(num: int) -> None:
+        while len(read_metrics(tmp_path / "run")[0]) < num:
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.05)
+
+    wait_for_steps(1)
+    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGINT)
+    wait_for_steps(len(read_metrics(tmp_path / "run")[0]) + 40)
+    run.send_signal(signal.SIGINT)
     out, errors = run.communicate(timeout=120)
     assert run.returncode == 130 and out == "" and "--resume goes on from there" in errors.splitlines()[-1], errors
     state, _, _ = read_checkpoint(checkpoint_path(tmp_path / "run", "last"), TransferConfig)
