@@ -1,4 +1,4 @@
-"""What a finished run is used for: the average of its generator. The checkpoint is that of `reid.checkpoint`."""
+"""What a finished run is used for: the moving average of its generator. The checkpoint is that of `reid.checkpoint`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

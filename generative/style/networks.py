@@ -207,7 +207,7 @@ class Players(nn.Module):
         self.restyled, self.brought = (History(history, config.height, config.width) for _ in range(2))
 
     def follow(self, decay: float) -> None:
-        """Take 1 - decay of G's weights into the average, and leave decay of what it was."""
+        """Take 1 - decay of G's weights into the moving average, and leave decay of what it was."""
         follow(self.ema, self.generators.to_target, decay)
 
 

@@ -119,7 +119,7 @@ class Players(nn.Module):
         """The generator's weights, averaged over the run's steps: what is used afterwards."""
 
     def follow(self, decay: float) -> None:
-        """Take 1 - decay of the generator's weights into the average, and leave decay of what it was."""
+        """Take 1 - decay of the generator's weights into the moving average, and leave decay of what it was."""
         follow(self.ema, self.generator, decay)
 
 
