@@ -174,9 +174,10 @@ def check_same_run(found: State, wanted: State) -> None:
             "with, or another --out"
         )
     if wanted.precision != found.precision:
+        why = ", which auto is here" if wanted.config.precision == "auto" else ""
         raise ValueError(
-            f"the run computed in precision {found.precision}, and would go on in {wanted.precision}, which auto is here: give "
-            f"--precision {found.precision}, or another --out"
+            f"the run computed in precision {found.precision}, and would go on in {wanted.precision}{why}: give --precision "
+            f"{found.precision}, or another --out"
         )
     sizes = [(one.num_samples, len(one.class_names), one.num_pairs) for one in (wanted, found)]
     if sizes[0] != sizes[1] or wanted.class_names != found.class_names:

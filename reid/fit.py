@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from shards.errors import ShardError
+from shards.meta import Meta
 from shards.schema import MEMBERS, TEXTURE_SIZE, Field
 from shards.semantics import KEYPOINTS, SURFACE_TO_7
 
@@ -144,13 +145,24 @@ def _keypoints(values: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray |
         return None
     height, width = values["image"].shape[:2]
     scaled = np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
-    if values["meta"].origin == "real" or "keypoints" in (values["meta"].annotators or {}):
+    if not _is_rendered(values["meta"]) or "keypoints" in (values["meta"].annotators or {}):
         scaled[scaled[:, 2] == 0, 2] = UNKNOWN_POINT
     return scaled
 
 
+def _is_rendered(meta: Meta) -> bool:
+    """Whether a renderer drew it, in whatever look it is by now."""
+    source = (meta.generated or {}).get("source", {})
+    return source.get("origin", meta.origin) == "rendered"
+
+
 def missing_field(
-    field: Label, *, shard: str | None = None, key: str | None = None, place: str | None = None
+    field: Label,
+    *,
+    shard: str | None = None,
+    key: str | None = None,
+    place: str | None = None,
+    remedy: str = f"give rendered people, or add it with {ADDED_BY}",
 ) -> ShardError:
     """The error for a sample, or a set, without something that a network needs."""
     members = " or ".join(next(iter(MEMBERS[source].codecs)) for source in sources_of(field))
@@ -158,7 +170,7 @@ def missing_field(
         members = "keypoints in meta.json"
     where = "" if place is None else f"{place} "
     return ShardError(
-        f"{where}has no {members}, which this network needs: give rendered people, or add it with {ADDED_BY}",
+        f"{where}has no {members}, which this network needs: {remedy}",
         shard=shard,
         key=key,
         field=field,

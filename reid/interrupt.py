@@ -13,7 +13,7 @@ AGREE_EVERY = 10
 """Steps from one agreement to the next where there are several processes; one alone asks itself at every step."""
 
 GRACE_S = 30
-"""Seconds that a worker which is told to end goes on working."""
+"""Seconds that a worker which is told to end goes on working: as long as schedulers wait before they kill."""
 
 
 class Interrupt:

@@ -15,9 +15,10 @@ from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import OpenAnnotator, untrained
 from generative.annotators.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
 from generative.annotators.visible import scored_texels, visible_texels
+from generative.poses import coco
 from generative.rewrite import BATCHES_AHEAD, THREADS
 from generative.sets import spread
-from reid.fit import fields_to_read, fit
+from reid.fit import fields_to_read, fit, missing_field
 from shards.codec import decode_fields
 from shards.errors import ShardError
 from shards.manifest import Manifest
@@ -25,8 +26,8 @@ from shards.meta import Split
 from shards.stream import read_shard
 from shards.uv_surface import has_surface_table
 
-BY_HAND = "coco"
-"""Who `python -m generative poses` says wrote keypoints of COCO's format, which may be anybody's."""
+TRUTH = "score on rendered people, or on labels made by hand"
+"""What to do about a set without."""
 PREDICTORS = ("trained", "untrained", "mean")
 ScoredSplit = Literal[Split, "none"]
 """A part of a set, as manifests count it."""
@@ -185,15 +186,18 @@ def _decode(
     if meta.is_nobody or split not in (None, meta.split or "none"):
         return None
     source = "iuv" if label == "parts" and "parts.png" not in members else label
-    if (who := (meta.annotators or {}).get(source)) is not None and who["name"] != BY_HAND:
+    # Keypoints in COCO's format may be anybody's.
+    if (who := (meta.annotators or {}).get(source)) is not None and who["name"] != coco.NAME:
         raise ShardError(
-            f"was written by {who['name']}, and is not the truth: score on rendered people, or on labels made by hand",
+            f"was written by {who['name']}, and is not the truth: {TRUTH}",
             shard=shard,
             key=key,
             field=source,
         )
     fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)
+    if (meta.keypoints if label == "keypoints" else values[source]) is None:
+        raise missing_field(label, shard=shard, key=key, remedy=TRUTH)
     arrays = fit({**values, "shard": shard}, annotator.input, [label])
     visible = None
     if label == "texture":

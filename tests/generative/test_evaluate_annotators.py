@@ -182,7 +182,7 @@ def test_textures_without_iuv_are_scored_as_a_whole(tmp_path: Path):
 
 
 def test_what_cannot_be_scored_is_told(plain: Path, labelled: Path, tmp_path: Path, generative_cli):
-    with pytest.raises(ShardError, match="no keypoints in meta.json") as caught:
+    with pytest.raises(ShardError, match="no keypoints in meta.json, .*: score on rendered people") as caught:
         generative_cli("evaluate", save_run(tmp_path / "keypoints", "keypoints"), "--data", plain)
     assert caught.value.key == "000000"
     with pytest.raises(ShardError, match="no texture.png"):

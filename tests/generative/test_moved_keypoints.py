@@ -8,6 +8,7 @@ import torch
 from labelled_people import keypoints
 from tiny_people import rendered
 
+from generative.style.restyle import restyled_meta
 from reid.augment import AugmentConfig, augment, draw_parameters
 from reid.batch import MEAN, STD, StoredBatch
 from reid.fit import UNKNOWN_POINT, InputConfig, fit
@@ -117,7 +118,11 @@ def test_keypoints_go_with_the_picture_that_is_resized():
     np.testing.assert_allclose(fitted["keypoints"], np.array(points) * [32 / 36, 64 / 80, 1], rtol=1e-5)
     assert fitted["keypoints"].dtype == np.float32 and (fitted["keypoints"][:, 2] == 0).any()
     by_a_network = {"annotators": {"keypoints": {"name": "n", "hash": "0" * 64}}}
-    for other in (replace(meta, origin="real", rendered=None), replace(meta, **by_a_network)):
+    restyled = restyled_meta("a", meta, "0" * 64)
+    same = fit({**values, "meta": restyled}, InputConfig(height=64, width=32), ["keypoints"])["keypoints"]
+    np.testing.assert_array_equal(same, fitted["keypoints"])
+    real = replace(meta, origin="real", rendered=None)
+    for other in (real, restyled_meta("a", real, "0" * 64), replace(meta, **by_a_network)):
         unsure = fit({**values, "meta": other}, InputConfig(height=64, width=32), ["keypoints"])["keypoints"]
         wanted = fitted["keypoints"].copy()
         wanted[wanted[:, 2] == 0, 2] = UNKNOWN_POINT

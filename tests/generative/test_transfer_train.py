@@ -267,6 +267,8 @@ def test_a_precision_that_is_another_machines_is_refused(
         train(config, tmp_path / "run", resume=True)
     AcceleratorState._reset_state(True)
     train(replace(config, precision="bf16"), tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match="computed in precision bf16, and would go on in no: give --precision bf16"):
+        train(replace(config, precision="no"), tmp_path / "run", resume=True)
 
 
 def test_gradients_that_are_never_numbers_end_a_scaled_run():
