@@ -100,7 +100,7 @@ def pose_transfer() -> TransferConfig:
     long and in batches of what size it is trained, 20 epochs of 16 pairs here, beside as many of the source of poses, with a
     rate that falls linearly in the second half; eq. 4's margin, 1 here, that of its guiders' training; flips, of half of the
     pairs here.
-    The average of the generator's weights (0.999) is not in the paper; R1 and spectral norm are not either, and are off.
+    The moving average of the generator's weights (0.999) is not in the paper; R1 and spectral norm are not either, and are off.
     """
     return TransferConfig()
 

@@ -209,10 +209,12 @@ def mirror_iuv(iuv: Tensor, flip: Tensor) -> Tensor:
 
 def move_keypoints(points: Tensor, window: Tensor | None, crop: Tensor, flip: Tensor, input: InputConfig) -> Tensor:
     """points (B, 17, 3) float32 in the stored pictures -> the same in the batch's: where the pixels went, of the body's other
-    side where a picture is mirrored; x, y and v are 0 of those that lie outside. window, crop, flip: as in `Parameters`."""
+    side where a picture is mirrored; x, y and v are 0 of those that lie outside, and v stays below 0 of unknown ones. window, crop,
+    flip: as in `Parameters`."""
     x, y = places_of(points[..., 0], points[..., 1], window, crop, flip, input)
     inside = (points[..., 2] > 0) & (x >= 0) & (x < input.width) & (y >= 0) & (y < input.height)
     moved = torch.stack([x, y, points[..., 2]], -1) * inside[..., None]
+    moved[..., 2] += points[..., 2].clamp(max=0)
     other_side = moved[:, on_device(tuple(KEYPOINT_FLIP.tolist()), points.device)]
     return torch.where(flip[:, None, None], other_side, moved)
 

@@ -36,7 +36,8 @@ class StoredBatch:
     """False of rendered pairs, whose `identities` are all UNKNOWN. To ask the tensor would wait for the device."""
     labels: Mapping[Label, Tensor] = field(default_factory=dict)
     """Those that the network asked for: "iuv" (B, H, W, 3), "parts" (B, H, W), "texture" (B, 256, 256, 3), "aligned"
-    (B, H, W, 3), all uint8; "keypoints" (B, 17, 3) float32: x and y in pixels with centres at +0.5, and v as in `Meta`."""
+    (B, H, W, 3), all uint8; "keypoints" (B, 17, 3) float32: x and y in pixels with centres at +0.5, and v, 2 seen, 1 hidden, 0
+    outside, -1 unknown."""
     uv_layout: str | None = None
     """Of all textures, as `Meta.uv_layout` names it; None where there are none, or nobody said."""
 

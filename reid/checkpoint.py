@@ -21,12 +21,13 @@ NO_MATTER = (
     "checkpoint_every:",
     "pictures_every:",
     "compile:",
+    "precision:",  # what it came to does: `State.precision`
     "data.memory_gib:",
     "data.max_bad_samples:",
     "evaluate.batch_size:",
 )
 """Fields that may be given anew to a run that goes on: its outcome does not depend on them, but for rounding."""
-_FORMAT = 1
+_FORMAT = 2
 _MODEL, _OPTIMISER = "model.", "optimiser."
 
 
@@ -43,6 +44,8 @@ class State:
     """Samples that are learned from besides: rendered pairs, or pictures that poses are taken from."""
     num_processes: int = 1
     """That pairs are divided among."""
+    precision: str = "no"
+    """Mixed precision that "auto" came to on the machine of the run: no, fp16 or bf16."""
     epoch: int = 0
     step: int = 0
     """Steps taken in that epoch."""
@@ -163,10 +166,18 @@ def load_weights(model: Network, weights: Mapping[str, Tensor], *, where: Path) 
 
 def check_same_run(found: State, wanted: State) -> None:
     """Raise ValueError unless the run that left `found` can go on as `wanted`: the same configuration and people."""
-    if changed := [one for one in differences(wanted.config, found.config) if not one.startswith(NO_MATTER)]:
+    # Who decodes matters to what is streamed, and not to what is read by number.
+    no_matter = NO_MATTER if wanted.config.data.pairs else (*NO_MATTER, "data.num_workers:")
+    if changed := [one for one in differences(wanted.config, found.config) if not one.startswith(no_matter)]:
         raise ValueError(
             f"the checkpoint is of another configuration, {'; '.join(changed)}: give the options that the run was started "
             "with, or another --out"
+        )
+    if wanted.precision != found.precision:
+        why = ", which auto is here" if wanted.config.precision == "auto" else ""
+        raise ValueError(
+            f"the run computed in precision {found.precision}, and would go on in {wanted.precision}{why}: give --precision "
+            f"{found.precision}, or another --out"
         )
     sizes = [(one.num_samples, len(one.class_names), one.num_pairs) for one in (wanted, found)]
     if sizes[0] != sizes[1] or wanted.class_names != found.class_names:

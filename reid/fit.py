@@ -9,12 +9,15 @@ import torch
 from torch.nn import functional
 
 from shards.errors import ShardError
+from shards.meta import Meta
 from shards.schema import MEMBERS, TEXTURE_SIZE, Field
 from shards.semantics import KEYPOINTS, SURFACE_TO_7
 
 Label = Field | Literal["keypoints"]
 """What of a sample a network is taught: a field, or what `meta` says of the keypoints."""
 NUM_KEYPOINTS = len(KEYPOINTS)
+UNKNOWN_POINT = -1.0
+"""v of a keypoint of which it is not known where it is."""
 ADDED_BY = "python -m generative annotate"
 """The command that adds labels to a set."""
 
@@ -135,16 +138,31 @@ def check_size(picture: np.ndarray, min_side: int, *, shard: str | None, key: st
 
 
 def _keypoints(values: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
-    """(17, 3) float32 x, y and v of a sample whose image is resized to size (H, W)."""
+    """(17, 3) float32 x, y and v of a sample whose image is resized to size (H, W); only a renderer knows that a keypoint lies
+    outside the picture, of others that say v = 0 it is UNKNOWN_POINT."""
     points = values["meta"].keypoints
     if points is None:
         return None
     height, width = values["image"].shape[:2]
-    return np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
+    scaled = np.array(points, np.float32) * np.array([size[1] / width, size[0] / height, 1], np.float32)
+    if not _is_rendered(values["meta"]) or "keypoints" in (values["meta"].annotators or {}):
+        scaled[scaled[:, 2] == 0, 2] = UNKNOWN_POINT
+    return scaled
+
+
+def _is_rendered(meta: Meta) -> bool:
+    """Whether a renderer drew it, in whatever look it is by now."""
+    source = (meta.generated or {}).get("source", {})
+    return source.get("origin", meta.origin) == "rendered"
 
 
 def missing_field(
-    field: Label, *, shard: str | None = None, key: str | None = None, place: str | None = None
+    field: Label,
+    *,
+    shard: str | None = None,
+    key: str | None = None,
+    place: str | None = None,
+    remedy: str = f"give rendered people, or add it with {ADDED_BY}",
 ) -> ShardError:
     """The error for a sample, or a set, without something that a network needs."""
     members = " or ".join(next(iter(MEMBERS[source].codecs)) for source in sources_of(field))
@@ -152,7 +170,10 @@ def missing_field(
         members = "keypoints in meta.json"
     where = "" if place is None else f"{place} "
     return ShardError(
-        f"{where}has no {members}, which this network needs; add it: {ADDED_BY}", shard=shard, key=key, field=field
+        f"{where}has no {members}, which this network needs: {remedy}",
+        shard=shard,
+        key=key,
+        field=field,
     )
 
 

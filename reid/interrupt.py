@@ -12,6 +12,9 @@ from accelerate import Accelerator
 AGREE_EVERY = 10
 """Steps from one agreement to the next where there are several processes; one alone asks itself at every step."""
 
+GRACE_S = 30
+"""Seconds that a worker which is told to end goes on working: as long as schedulers wait before they kill."""
+
 
 class Interrupt:
     """Whether somebody wants the run to stop."""
@@ -33,6 +36,13 @@ class Interrupt:
             return False
         wanted = torch.tensor(float(self._is_wanted), device=accelerator.device)
         return accelerator.reduce(wanted, "sum").item() > 0
+
+
+def leave_to_parent(worker: int) -> None:
+    """A DataLoader's `worker_init_fn`: what ends a run reaches all processes of its terminal or job, and is the training's to
+    answer, which needs its workers until then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda signum, frame: signal.alarm(GRACE_S))
 
 
 @contextmanager

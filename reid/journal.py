@@ -86,7 +86,7 @@ class Journal:
         return (
             f"loss is no number at epoch {at['epoch']}, step {at['step']}: "
             + ", ".join(f"{name} {value}" for name, value in losses.items())
-            + f". The last good checkpoint is kept. A lower learning rate or precision no usually helps; if not, look at the "
+            + f". The last good checkpoint is kept. A lower learning rate or precision no usually helps, in a new run; if not, look at the "
             f"batch: {', '.join(everywhere)}"
         )
 
@@ -129,23 +129,24 @@ def _progress(accelerator: Accelerator, num_images: int) -> Iterator[ProgressRep
 def _cut(path: Path, done: int) -> None:
     if not path.is_file():
         return
-    kept = [line for line in _lines(path) if line["total_steps"] <= done]
     with atomic_file(path) as file:
-        file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+        file.writelines(json.dumps(line).encode() + b"\n" for line in _lines(path) if line["total_steps"] <= done)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:  # the last one of a run that was killed while it wrote
-            break
-    return lines
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:  # the last one of a run that was killed while it wrote
+                return
 
 
 def read_metrics(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a run wrote: lines of steps, lines of scores. Both empty where it has written nothing."""
     path = folder / METRICS
-    lines = _lines(path) if path.is_file() else []
-    return [line for line in lines if "scores" not in line], [line for line in lines if "scores" in line]
+    steps: list[dict[str, Any]] = []
+    scores: list[dict[str, Any]] = []
+    for line in _lines(path) if path.is_file() else ():
+        (scores if "scores" in line else steps).append(line)
+    return steps, scores

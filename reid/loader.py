@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from reid.batch import StoredBatch
 from reid.dataset import DataConfig, Samples
 from reid.fit import Label
+from reid.interrupt import leave_to_parent
 from shards.console import progress_bar
 from shards.errors import ShardError
 
@@ -87,6 +88,7 @@ class WorkerLoader:
             collate_fn=collate,
             pin_memory=device.type == "cuda",
             persistent_workers=num_workers > 0,
+            worker_init_fn=leave_to_parent,
             prefetch_factor=PREFETCH if num_workers else None,
         )
 

@@ -18,6 +18,7 @@ from webdataset.utils import pytorch_worker_info
 from reid.batch import ORIGINS, UNKNOWN, StoredBatch
 from reid.dataset import DataConfig
 from reid.fit import InputConfig, Label, fields_to_read, fit, missing_field, sources_of
+from reid.interrupt import leave_to_parent
 from reid.loader import PREFETCH, collate, whole
 from shards.errors import ShardError
 from shards.manifest import Manifest
@@ -157,6 +158,7 @@ def shard_pairs(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=True,
+        worker_init_fn=leave_to_parent,
         prefetch_factor=PREFETCH,
     )
 

@@ -23,17 +23,21 @@ from reid.optimise import OptimiseConfig
 from reid.pose_presets import DISTRUST, FLIP_ONLY, pose_densenet_ce, pose_densenet_triplet, pose_resnet_ce
 from reid.sampler import SamplerConfig
 
+SMOOTHING = PerOrigin(real=0.1, rendered=0.1, generated=0.4)
+"""Of labels, where settings have 0.1; of generated pictures as DISTRUST has it."""
+
 
 def baseline() -> TrainConfig:
     """SAN's and DSA-reID's baseline: ResNet-50, identity and triplet loss (DSA sec. 4.2, table 3 "RE+LS"; SAN sec. 3.2).
 
     P x K = 16 x 4, margin 0.3, smoothing 0.1, Adam with warm-up to 8e-4, halved every 40 of 320 epochs, counted from the
     start. Weights 0.5 and 1.5 are those of both papers' whole networks; one classifier layer (DSA-reID's own heads have two:
-    `model.classifier-layers`) and 10 pixels of padding are not given for the baseline.
+    `model.classifier-layers`) and 10 pixels of padding are not given for the baseline. Neither paper has generated pictures:
+    their smoothing, 0.4, is that of Pose-transferrable reID.
     """
     return TrainConfig(
         model=GlobalPoolConfig(pooling="average", embedding_dim=None),
-        losses=LossConfig(identity_weight=0.5, triplet_weight=1.5, smoothing=everywhere(0.1), margin=everywhere(0.3)),
+        losses=LossConfig(identity_weight=0.5, triplet_weight=1.5, smoothing=SMOOTHING, margin=everywhere(0.3)),
         sampler=SamplerConfig(batch_size=64, images_per_identity=4),
         augment=AugmentConfig(pad=10, flip=0.5, erase=0.5),
         optimise=OptimiseConfig(
@@ -117,7 +121,7 @@ def global_pool_osnet() -> TrainConfig:
     """
     return TrainConfig(
         model=GlobalPoolConfig(backbone=BackboneConfig(name="osnet"), pooling="average", embedding_dim=512),
-        losses=LossConfig(triplet_weight=0.0, smoothing=PerOrigin(real=0.1, rendered=0.1, generated=0.4)),
+        losses=LossConfig(triplet_weight=0.0, smoothing=SMOOTHING),
         sampler=SamplerConfig(batch_size=64, images_per_identity=None),
         augment=AugmentConfig(pad=0, flip=0.5, erase=0.5),
         optimise=OptimiseConfig(
@@ -187,7 +191,7 @@ def laptop() -> TrainConfig:
         model=GlobalPoolConfig(
             backbone=BackboneConfig(name="resnet18"), pooling="average", embedding_dim=None, neck=True
         ),
-        losses=LossConfig(smoothing=PerOrigin(real=0.1, rendered=0.1, generated=0.4), margin=everywhere(0.3)),
+        losses=LossConfig(smoothing=SMOOTHING, margin=everywhere(0.3)),
         input=InputConfig(height=128, width=64),
         sampler=SamplerConfig(batch_size=32, images_per_identity=4),
         augment=AugmentConfig(pad=5, flip=0.5, erase=0.3),

@@ -16,8 +16,10 @@ from reid.journal import Journal
 from reid.optimise import Turn, state_tensors
 from shards.writer import atomic_file
 
-REMEDY = "A lower learning rate or precision no usually helps"
+REMEDY = "A lower learning rate or precision no usually helps, in a new run"
 """Against weights that are no numbers."""
+LEAST_SCALE = 2.0**-24
+"""Of fp16's losses: with less, the largest number of fp16 would be a gradient of a million millions."""
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
@@ -53,9 +55,9 @@ def keep_last(
 ) -> None:
     """Write the last checkpoint where it is time for that. All processes call it after every step.
 
-    model, turns: whose tensors are kept; scaler: what fp16's loss scaling remembers, not asked between checkpoints, as it waits
-    for the device. Raises ValueError for losses and weights that are no numbers, before a good checkpoint is replaced; after it
-    KeyboardInterrupt, where that was wanted.
+    model, turns: whose tensors are kept; scaler: what fp16's loss scaling remembers, one's or by name that of several, not asked
+    between checkpoints, as it waits for the device. Raises ValueError for losses, gradients and weights that are no numbers,
+    before a good checkpoint is replaced; after it KeyboardInterrupt, where that was wanted.
     """
     is_stopped = interrupt.agreed(accelerator, state.total_steps)
     is_end = state.epoch == state.config.optimise.epochs
@@ -63,8 +65,9 @@ def keep_last(
         return
     journal.flush()
     check_weights(model, state, remedy)
+    state = replace(state, scaler=scaler())
+    check_scales(state, remedy)
     if accelerator.is_main_process:
-        state = replace(state, scaler=scaler())
         save_checkpoint(checkpoint_path(folder, "last"), model, state, state_tensors(turns, model))
     if is_stopped and not is_end:
         raise KeyboardInterrupt(f"stopped at epoch {state.epoch}, step {state.step}: --resume goes on from there")
@@ -77,4 +80,16 @@ def check_weights(model: nn.Module, state: State, remedy: str = REMEDY) -> None:
             raise ValueError(
                 f"{name} is no number after epoch {state.epoch}, step {state.step}, though the losses are. The last good "
                 f"checkpoint is kept. {remedy}"
+            )
+
+
+def check_scales(state: State, remedy: str = REMEDY) -> None:
+    """Loss scaling passes over steps whose gradients are no numbers, each time with half the scale. Raises ValueError where it
+    has come to pass over all."""
+    scalers = state.scaler or {}
+    for each in [scalers] if "scale" in scalers else scalers.values():
+        if each and each["scale"] < LEAST_SCALE:
+            raise ValueError(
+                f"gradients are no numbers up to epoch {state.epoch}, step {state.step}, though the losses are: fp16's loss scaling "
+                f"passes over all steps. The last good checkpoint is kept. {remedy}"
             )

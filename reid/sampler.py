@@ -97,8 +97,12 @@ def _schedule(num_groups: np.ndarray, num_identities: int, rng: np.random.Genera
 
 def slice_of_process(rows: np.ndarray, rank: int, num_processes: int) -> np.ndarray:
     """The columns of rows (steps, batch_size) that process `rank` trains on. Raises ValueError where they do not divide."""
-    batch_size = rows.shape[1]
+    size = share_of_process(rows.shape[1], num_processes)
+    return rows[:, rank * size : (rank + 1) * size]
+
+
+def share_of_process(batch_size: int, num_processes: int) -> int:
+    """Samples of a batch that each process trains on. Raises ValueError where they do not divide."""
     if batch_size % num_processes:
         raise ValueError(f"batch_size must be a multiple of the {num_processes} processes, got {batch_size}")
-    size = batch_size // num_processes
-    return rows[:, rank * size : (rank + 1) * size]
+    return batch_size // num_processes

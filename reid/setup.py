@@ -32,6 +32,7 @@ from reid.models.model import Network
 from reid.optimise import Turn, load_state_tensors, make_turns
 from reid.pairs import PairSource, live_pairs, num_pairs, shard_pairs, uv_layout_of
 from reid.run_folder import check_folder, keep_last, open_trackers
+from reid.sampler import share_of_process
 from reid.start import start
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ def set_up(config: TrainConfig, out: Path, *, resume: bool, pairs: PairSource | 
         num_samples=0 if train_set is None else len(train_set),
         num_pairs=num_pairs(config.data),
         num_processes=accelerator.num_processes,
+        precision=accelerator.mixed_precision,
     )
     model, state, optimiser = start(state, out, resume=resume)
     model.to(accelerator.device, memory_format=torch.channels_last)
@@ -212,7 +214,7 @@ def open_batches(
             "optimise.triplet-learning-rate"
         )
     train_set = None if train_set is None else train_set.with_labels(model.labels)
-    size = config.sampler.batch_size // accelerator.num_processes
+    size = share_of_process(config.sampler.batch_size, accelerator.num_processes)
     uv_layout = None if train_set is None else train_set.uv_layout
     if uv_layout is None and config.data.pairs and "texture" in model.labels:
         uv_layout = uv_layout_of(config.data)

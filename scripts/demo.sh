@@ -67,7 +67,7 @@ run python -m reid train laptop --data.real "$out/real-labelled" --out "$out/gui
   --optimise.epochs 10
 run python -m generative train pose-transfer --data "$out/real-labelled" --poses "$out/market" --guider ce \
   --guider-run "$out/guider" --out "$out/transfer" --resume --networks.size 64 --networks.width 16 \
-  --networks.discriminator-width 16 --networks.spectral-norm --optimise.epochs 16 --optimise.average 0.99
+  --networks.discriminator-width 16 --networks.spectral-norm --optimise.epochs 16 --optimise.ema-decay 0.99
 run python -m generative augment "$out/transfer" --data "$out/real-labelled" --poses "$out/market" --per-image 2 \
   --out "$out/generated"
 

@@ -37,7 +37,7 @@ class Writing:
     shards: tuple[int, int] | None = None
     """Make only shards START up to STOP here, others elsewhere."""
     overwrite: bool = False
-    """Remove a set that lies in the folder."""
+    """Remove the set in the folder, shards that this command finished among them, and begin anew."""
     json: bool = False
     """Write JSON to stdout."""
 

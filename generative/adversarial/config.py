@@ -32,24 +32,24 @@ class AdversarialConfig:
     """How all players' weights are changed: by Adam, without decay of weights."""
 
     epochs: int = 20
-    """Passes over the sets."""
+    """Passes over the known people, of style over the side that has more pictures."""
     batch_size: int = 16
-    """Pictures in a step, over all processes together: of each set so many, where several are learned from."""
+    """Pictures in a step, over all processes together: of the sets under data, and as many of those under poses or target."""
     learning_rate: float = 2e-4
     """Of all players."""
     betas: tuple[float, float] = (0.5, 0.999)
     """Of Adam."""
     decay_from: float = 0.5
     """Share of the run after which the rate falls, linearly, down to 0 at its end."""
-    average: float = 0.999
-    """Decay of the average of the generator's weights; less at first, so that the random start is forgotten."""
+    ema_decay: float = 0.999
+    """Of the exponential moving average (EMA) of the generator's weights; less at first, so that the random start is forgotten."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"needs optimise.epochs and batch_size >= 1, got {self.epochs} and {self.batch_size}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"optimise.learning_rate must be > 0, got {self.learning_rate}")
-        shares = {"betas": self.betas, "decay_from": (self.decay_from,), "average": (self.average,)}
+        shares = {"betas": self.betas, "decay_from": (self.decay_from,), "ema_decay": (self.ema_decay,)}
         for name, values in shares.items():
             if not all(0 <= value < 1 or (name == "decay_from" and value == 1) for value in values):
                 raise ValueError(f"optimise.{name} must lie in 0..1, got {getattr(self, name)}")
@@ -60,8 +60,8 @@ class AdversarialConfig:
         return self.learning_rate * (1.0 if self.decay_from == 1 else min(1.0, left / (1 - self.decay_from)))
 
     def decay(self, step: int) -> float:
-        """Of the average at step 0, 1, ... of the run."""
-        return min(self.average, (1 + step) / (10 + step))
+        """Of the EMA at step 0, 1, ... of the run."""
+        return min(self.ema_decay, (1 + step) / (10 + step))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -61,9 +61,9 @@ def initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Take 1 - decay of a network's weights into their average, and leave decay of what it was."""
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+def follow(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """Take 1 - decay of a network's weights into their moving average, and leave decay of what it was."""
+    torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
 
 
 def _patches(in_channels: int, out_channels: int, *, is_normalised: bool, stride: int = 2) -> list[nn.Module]:

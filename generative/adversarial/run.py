@@ -1,4 +1,4 @@
-"""What a finished run is used for: the average of its generator. The checkpoint is that of `reid.checkpoint`."""
+"""What a finished run is used for: the moving average of its generator. The checkpoint is that of `reid.checkpoint`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from reid.checkpoint import checkpoint_path, read_checkpoint
 from shards.build import file_sha256
 
 Config = TypeVar("Config", bound=AdversarialRunConfig)
-_AVERAGE = "average."
+_EMA = "ema."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ def load_generator_run(
         state, tensors, _ = read_checkpoint(path, kind)
     except ValueError as error:
         raise ValueError(f"{error}; {remedy}") from error
-    weights = {name.removeprefix(_AVERAGE): value for name, value in tensors.items() if name.startswith(_AVERAGE)}
+    weights = {name.removeprefix(_EMA): value for name, value in tensors.items() if name.startswith(_EMA)}
     generator = make(state.config)
     try:
         generator.load_state_dict(weights)

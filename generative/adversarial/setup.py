@@ -22,7 +22,7 @@ from reid.run_folder import keep_last
 
 logger = logging.getLogger(__name__)
 
-REMEDY = "A lower optimise.learning-rate, precision no or networks.spectral-norm usually helps"
+REMEDY = "A lower optimise.learning-rate, precision no or networks.spectral-norm usually helps, in a new run"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,9 +15,10 @@ from generative.annotators.mean_texture import with_mean_texture
 from generative.annotators.opened import OpenAnnotator, untrained
 from generative.annotators.scores import Scores, Sums, add, conclude, iuv_sums, keypoint_sums, parts_sums, texture_sums
 from generative.annotators.visible import scored_texels, visible_texels
+from generative.poses import coco
 from generative.rewrite import BATCHES_AHEAD, THREADS
 from generative.sets import spread
-from reid.fit import fields_to_read, fit
+from reid.fit import fields_to_read, fit, missing_field
 from shards.codec import decode_fields
 from shards.errors import ShardError
 from shards.manifest import Manifest
@@ -25,6 +26,8 @@ from shards.meta import Split
 from shards.stream import read_shard
 from shards.uv_surface import has_surface_table
 
+TRUTH = "score on rendered people, or on labels made by hand"
+"""What to do about a set without."""
 PREDICTORS = ("trained", "untrained", "mean")
 ScoredSplit = Literal[Split, "none"]
 """A part of a set, as manifests count it."""
@@ -81,8 +84,9 @@ def evaluate(
     """Score an annotator on the set at `place`, a folder or URL, whose manifest is `source`; with `split`, on that part of it.
 
     The set is read twice, as the mean predictor is its own. progress gets the samples scored so far, of both times. Junk and
-    distractors are passed over: they have no labels. Raises ShardError for another sample without the label, and for textures
-    in another uv layout than the network draws; ValueError where nobody is left, and for a set without samples of the split.
+    distractors are passed over: they have no labels. Raises ShardError for another sample without the label, or whose label is a
+    network's, and for textures in another uv layout than the network draws; ValueError where nobody is left, and for a set
+    without samples of the split.
     """
     if split is not None and not source.totals()["splits"].get(split):
         has = ", ".join(source.totals()["splits"])
@@ -181,8 +185,19 @@ def _decode(
     meta = decode_fields(key, members, ["meta"], shard=shard)["meta"]
     if meta.is_nobody or split not in (None, meta.split or "none"):
         return None
+    source = "iuv" if label == "parts" and "parts.png" not in members else label
+    # Keypoints in COCO's format may be anybody's.
+    if (who := (meta.annotators or {}).get(source)) is not None and who["name"] != coco.NAME:
+        raise ShardError(
+            f"was written by {who['name']}, and is not the truth: {TRUTH}",
+            shard=shard,
+            key=key,
+            field=source,
+        )
     fields = [*fields_to_read(annotator.input, [label]), *(["iuv", "meta"] if label == "texture" else [])]
     values = decode_fields(key, members, fields, shard=shard)
+    if (meta.keypoints if label == "keypoints" else values[source]) is None:
+        raise missing_field(label, shard=shard, key=key, remedy=TRUTH)
     arrays = fit({**values, "shard": shard}, annotator.input, [label])
     visible = None
     if label == "texture":

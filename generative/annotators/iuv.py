@@ -10,6 +10,7 @@ from torch.nn import functional
 from generative.annotators.annotator import Annotation, Annotator, AnnotatorConfig
 from generative.annotators.upsample import WIDTH, deconvolutions
 from reid.batch import Batch
+from reid.gather import num_processes, total
 from reid.losses import LossConfig
 from reid.models.backbone import Backbone, BackboneConfig
 from shards.semantics import SURFACES_24
@@ -83,14 +84,15 @@ class Iuv(Annotator):
 
 
 def uv_loss(uv: Tensor, surface: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 (threshold 0.05) of u and v, the mean over pixels that show a surface; 0 where none does.
+    """Smooth L1 (threshold 0.05) of u and v, the mean over pixels that show a surface, of the whole batch of all processes, whose
+    gradients are averaged; 0 where none does.
 
     uv (B, 48, H, W) float, u and v of surface 1, 2, ...; surface (B, H, W) int64 in 0..24, the true one; target (B, 2, H, W) in
     0..1. Returns a scalar.
     """
     found = (surface > 0)[:, None]
     difference = functional.smooth_l1_loss(at_surface(uv, surface), target, beta=0.05, reduction="none")
-    return (difference * found).sum() / (2 * found.sum()).clamp(min=1)
+    return (difference * found).sum() * num_processes() / (2 * total(found.sum())).clamp(min=1)
 
 
 def at_surface(uv: Tensor, surface: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class KeypointsConfig(AnnotatorConfig):
 
 class Keypoints(Annotator):
     """Squared difference from heatmaps with a bump of height 1 at each keypoint of the picture, seen or hidden, and without one
-    where the keypoint lies outside; the mean over places and pictures, summed over keypoints."""
+    where the keypoint lies outside, nothing being asked where it is unknown; the mean over places and pictures, summed over
+    keypoints."""
 
     label = "keypoints"
 
@@ -51,8 +52,10 @@ class Keypoints(Annotator):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         heatmaps = self._heatmaps(batch.images)
-        target = draw_heatmaps(batch.labels["keypoints"], batch.images.shape[2:], heatmaps.shape[2:])
-        return {"heatmaps": (heatmaps - target).square().mean((0, 2, 3)).sum()}
+        points = batch.labels["keypoints"]
+        target = draw_heatmaps(points, batch.images.shape[2:], heatmaps.shape[2:])
+        is_known = (points[..., 2] >= 0)[..., None, None]
+        return {"heatmaps": ((heatmaps - target).square() * is_known).mean((0, 2, 3)).sum()}
 
     def annotate(self, images: Tensor) -> Annotation:
         """v is 2 for keypoints that were found and 0 for others. Confidence is the mean height of all heatmaps' peaks."""
@@ -68,7 +71,7 @@ class Keypoints(Annotator):
 
 def draw_heatmaps(points: Tensor, picture: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """points (B, 17, 3) float32 x, y and v in pictures (height, width) -> (B, 17, *size) float32: a bump of height 1 and
-    deviation SIGMA places around each point, nothing where v is 0."""
+    deviation SIGMA places around each point, nothing where v is 0 or less."""
     y, x = ((torch.arange(n, device=points.device) + 0.5) for n in size)
     across = x - points[..., :1] * (size[1] / picture[1])
     down = y - points[..., 1:2] * (size[0] / picture[0])

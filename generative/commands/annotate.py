@@ -39,7 +39,7 @@ class Annotate:
     report: Path | None = None
     """An HTML page to be written that shows pictures beside their labels, and how sure the annotator was."""
     overwrite: bool = False
-    """Remove a set of another config in OUT."""
+    """Remove the set in OUT, shards that this command finished among them, and begin anew."""
     json: bool = False
     """Write JSON to stdout."""
 

@@ -31,7 +31,7 @@ class Augment:
     workers: int | None = None
     """Processes, which take the GPUs in turn; by default one for each GPU, or without one for each core."""
     overwrite: bool = False
-    """Replace a set of another config in OUT."""
+    """Remove the set in OUT, shards that this command finished among them, and begin anew."""
     json: bool = False
     """Write JSON to stdout."""
 

@@ -43,7 +43,7 @@ class Poses:
     workers: int = 1
     """Processes."""
     overwrite: bool = False
-    """Replace a set of another config in OUT."""
+    """Remove the set in OUT, shards that this command finished among them, and begin anew."""
     json: bool = False
     """Write JSON to stdout."""
 

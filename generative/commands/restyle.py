@@ -37,7 +37,7 @@ class Restyle:
     report: Path | None = None
     """An HTML page to be written that shows pictures before and after, and some of the look wanted, side by side."""
     overwrite: bool = False
-    """Remove a set of another config in OUT."""
+    """Remove the set in OUT, shards that this command finished among them, and begin anew."""
     json: bool = False
     """Write JSON to stdout."""
 

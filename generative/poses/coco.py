@@ -15,6 +15,8 @@ import orjson
 from generative.poses.source import Picture, match_names, read_triplets
 from shards.build import file_sha256
 
+NAME = "coco"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labelled:
@@ -34,7 +36,7 @@ class CocoKeypoints:
     images: Mapping[str, Labelled]
     """Sample's key -> what the file says; a sample that is missing shows nobody."""
     hash: str
-    name: str = "coco"
+    name: str = NAME
 
     def find(self, pictures: Iterable[Picture]) -> Iterator[np.ndarray | None]:
         for picture in pictures:

@@ -79,7 +79,7 @@ def open_openpifpaf(python: Path, *, checkpoint: str, long_edge: int | None, thr
         raise ValueError(f"long edge must be at least 1 pixel, got {long_edge}")
     version = _predict(python, "--version").strip()
     weights = file_sha256(Path(checkpoint)) if Path(checkpoint).is_file() else checkpoint
-    settings = json.dumps([version, weights, long_edge])
+    settings = json.dumps([version, weights, long_edge, threshold])
     return OpenPifPaf(
         python=python,
         checkpoint=checkpoint,

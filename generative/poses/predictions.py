@@ -50,7 +50,7 @@ def open_predictions(folder: Path, keys: Iterable[str], *, threshold: float, ski
             f"no *{SUFFIX} in {folder}: write them with `python -m openpifpaf.predict --json-output`"
         )
     matched = match_names(keys, map(str, files), skip_missing=skip_missing, where=str(folder))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"threshold {threshold}\n".encode())
     for key in sorted(matched):
         digest.update(f"{key} {file_sha256(Path(matched[key]))}\n".encode())
     return PredictionFiles(files=matched, threshold=threshold, hash=digest.hexdigest())

@@ -1,5 +1,6 @@
 """RTMPose and its kin through rtmlib (extra `pose`), with a network in a local ONNX file: nothing is downloaded."""
 
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import simplejpeg
 
 from generative.poses.source import NUM_KEYPOINTS, PIXEL_CENTRE, Picture, check_threshold, seen_at
 from shards.build import file_sha256
@@ -34,7 +34,7 @@ class RtmPose:
         network = _load(self.path, self.device)
         for picture in pictures:
             # RTMPose learned from RGB, and rtmlib hands channels on as they come, whatever its examples read.
-            points, scores = network(simplejpeg.decode_jpeg(picture.jpeg, colorspace="RGB"))
+            points, scores = network(picture.decode())
             if points.shape != (1, NUM_KEYPOINTS, 2):
                 raise ValueError(
                     f"{self.path} must find COCO's {NUM_KEYPOINTS} keypoints of one person, it finds an array {points.shape}: "
@@ -50,7 +50,8 @@ def open_rtm(path: Path, *, device: Device, threshold: float) -> RtmPose:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: rtmlib's networks are for the user to fetch")
     _load(path, device)  # what is wrong is told before any worker starts
-    return RtmPose(path=path, device=device, threshold=threshold, hash=file_sha256(path))
+    hash = hashlib.sha256(f"{file_sha256(path)} threshold {threshold}".encode()).hexdigest()
+    return RtmPose(path=path, device=device, threshold=threshold, hash=hash)
 
 
 def _load(path: Path, device: Device) -> Any:

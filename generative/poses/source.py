@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,8 +31,21 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        height, width, *_ = simplejpeg.decode_jpeg_header(self.jpeg)
+        with self._named():
+            height, width, *_ = simplejpeg.decode_jpeg_header(self.jpeg)
         return height, width
+
+    def decode(self) -> np.ndarray:
+        """(h, w, 3) uint8, RGB. Raises ValueError, as `size`, for one that is damaged."""
+        with self._named():
+            return simplejpeg.decode_jpeg(self.jpeg, colorspace="RGB")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"the picture of sample {self.key} does not decode: {error}") from error
 
 
 class PoseSource(Protocol):

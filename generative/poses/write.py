@@ -31,17 +31,10 @@ class WritePoses:
 
     def __call__(self, index: int) -> Iterator[EncodedSample]:
         table, rows = self.table, shard_rows(self.table.manifest, index)
-        pictures = (_picture(table, i) for i in rows)
+        pictures = (self._picture(i) for i in rows)
         for i, points in zip(rows, self.source.find(pictures), strict=True):
             (shard, key), members = table.locate(i), table.read_members(i)
             meta = decode_meta(members["meta.json"], shard=shard, key=key)
-            if meta.keypoints is not None and not self.replace:
-                raise ShardError(
-                    "is there already; --replace writes over it, or use the set as it is",
-                    shard=shard,
-                    key=key,
-                    field="meta.keypoints",
-                )
             picture = Picture(key=key, jpeg=members["image.jpg"])
             meta = replace(
                 meta,
@@ -52,6 +45,18 @@ class WritePoses:
                 },
             )
             yield EncodedSample(key=key, members={**members, "meta.json": encode_meta(meta)}, meta=meta)
+
+    def _picture(self, i: int) -> Picture:
+        """Raises ShardError for a sample whose keypoints would be written over, before the source looks at it."""
+        (shard, key), members = self.table.locate(i), self.table.read_members(i, ("image.jpg", "meta.json"))
+        if not self.replace and decode_meta(members["meta.json"], shard=shard, key=key).keypoints is not None:
+            raise ShardError(
+                "is there already; --replace writes over it, or use the set as it is",
+                shard=shard,
+                key=key,
+                field="meta.keypoints",
+            )
+        return Picture(key=key, jpeg=members["image.jpg"])
 
 
 def within(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -99,7 +104,3 @@ def count_nobody(folder: Path) -> int:
     table = Table(folder)
     metas = (table.read(i, ("meta",))["meta"] for i in range(len(table)))
     return sum(meta.keypoints is not None and not any(v for *_, v in meta.keypoints) for meta in metas)
-
-
-def _picture(table: Table, i: int) -> Picture:
-    return Picture(key=str(table.keys[i]), jpeg=table.read_members(i, ("image.jpg",))["image.jpg"])

@@ -3,7 +3,7 @@
 Generators and discriminators are those of CycleGAN (Zhu et al. 2017, sec. 7.2), which SPGAN takes over, but for three things.
 Generators draw what changes in a picture: they begin with little, so people are there from the first step on, and labels keep
 their pixels; those that draw whole pictures lose people long before they learn to draw any. Maps are normalised in groups (see
-`generative.adversarial.networks`), and grow by repeating pixels before a convolution: a transposed one leaves a grid of stripes
+`generative.adversarial.networks`), and are enlarged bilinearly before a convolution: a transposed one leaves a grid of stripes
 where its kernel overlaps unevenly (Odena et al. 2016), which annotators would learn.
 """
 
@@ -202,13 +202,13 @@ class Players(nn.Module):
         super().__init__()
         self.generators, self.discriminators = Generators(config), Discriminators(config)
         self.embedding = Embedding(config)
-        self.average = copy.deepcopy(self.generators.to_target).requires_grad_(False)
+        self.ema = copy.deepcopy(self.generators.to_target).requires_grad_(False)
         """The weights of G, averaged over the run's steps: what is used afterwards."""
         self.restyled, self.brought = (History(history, config.height, config.width) for _ in range(2))
 
     def follow(self, decay: float) -> None:
-        """Take 1 - decay of G's weights into the average, and leave decay of what it was."""
-        follow(self.average, self.generators.to_target, decay)
+        """Take 1 - decay of G's weights into the moving average, and leave decay of what it was."""
+        follow(self.ema, self.generators.to_target, decay)
 
 
 def _layer(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> list[nn.Module]:

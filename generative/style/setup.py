@@ -59,7 +59,7 @@ class Setup(AdversarialRun):
         """(4 H, SHOWN W, 3) uint8: source pictures, what the averaged generator makes of them, the way back from there, and
         target pictures, which are others."""
         with self.accelerator.autocast():
-            restyled = self.players.average(self.shown.source)
+            restyled = self.players.ema(self.shown.source)
             again = self.players.generators.to_source(restyled)
         return picture_grid([self.shown.source, restyled, again, self.shown.target])
 
@@ -70,7 +70,13 @@ def set_up(config: StyleConfig, out: Path, *, resume: bool) -> Setup:
     accelerator = start_accelerator(config.precision, out)
     accelerator.wait_for_everyone()  # until all have looked, nobody writes
     sides = open_looks(config)
-    state = State(config=config, class_names=(), num_samples=sum(map(len, sides)), provenance=contents_of(sides))
+    state = State(
+        config=config,
+        class_names=(),
+        num_samples=sum(map(len, sides)),
+        precision=accelerator.mixed_precision,
+        provenance=contents_of(sides),
+    )
     torch.manual_seed(config.seed)
     players = Players(config.networks, config.history)
     names = ("discriminators", "embedding", "generators")

@@ -73,12 +73,13 @@ class Artist:
     @torch.inference_mode()
     def confidences(self, pictures: Tensor, identities: Sequence[str]) -> Tensor | None:
         """The filter's probability that each picture (B, 3, S, S) shows its person, (B,) float32, the mean over its
-        classifiers; None without a filter."""
+        classifiers; None without a filter. Raises ValueError where the device has not enough memory."""
         if self._guider is None:
             return None
         people = torch.tensor([self._classes[identity] for identity in identities])
         classes = self._guider.classes[self.to_device(people)]
-        chances = torch.stack([logits.softmax(1) for logits in self._guider.logits(pictures)]).mean(0)
+        with in_memory_of(len(pictures)):
+            chances = torch.stack([logits.softmax(1) for logits in self._guider.logits(pictures)]).mean(0)
         return chances.gather(1, classes[:, None])[:, 0]
 
     def to_device(self, tensor: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """People of a set in poses of another: what a trained generator of pose transfer is for.
 
-One shard of generated pictures for each shard that shows somebody known in the split "train" (Liu et al. 2018, sec. 4.3: two
-poses for every picture of the target set).
+As many shards of generated pictures as shards show somebody known in the split "train" (Liu et al. 2018, sec. 4.3: two poses
+for every picture of the target set).
 """
 
 from collections.abc import Callable
@@ -170,7 +170,8 @@ def _filter(run: Path, identities: np.ndarray, config: GenerateConfig) -> Filter
 
 
 def known_people(table: Table) -> tuple[tuple[np.ndarray, ...], int]:
-    """Numbers of the samples to train on, of each shard that has any, and how many more of the split show nobody known.
+    """Numbers of the samples to train on, in equal parts, as many as shards have any; and how many more of the split show nobody
+    known.
 
     They are those that `reid` trains on: of the split "train", or of no split in sets that have none, and neither junk nor
     distractors. Raises ValueError where there are none.
@@ -178,7 +179,8 @@ def known_people(table: Table) -> tuple[tuple[np.ndarray, ...], int]:
     known = are_known(table.identities)
     wanted = np.zeros(len(table), bool)
     wanted[samples_to_train_on(table, str(table.folder))] = True
-    shards = (np.array(shard_rows(table.manifest, i)) for i in range(table.manifest.num_shards))
-    rows = (shard[wanted[shard]] for shard in shards)
+    num_shards = sum(wanted[shard_rows(table.manifest, i)].any() for i in range(table.manifest.num_shards))
     split = table.splits[wanted][0]
-    return tuple(row for row in rows if len(row)), int(((table.splits == split) & ~known).sum())
+    # Equal, for a shard of few pictures may lose all to the filter, and must not be empty.
+    parts = np.array_split(np.flatnonzero(wanted), num_shards)
+    return tuple(parts), int(((table.splits == split) & ~known).sum())

@@ -13,8 +13,8 @@ from reid.gather import gather
 
 
 def guider_cross_entropy(logits: Sequence[Tensor], identities: Tensor) -> Tensor:
-    """Eq. 3, the sum over classifiers. logits: (B, C) of each; identities (B,) int64, the guider's classes. Returns a scalar."""
-    return torch.stack([functional.cross_entropy(each.float(), identities) for each in logits]).sum()
+    """Eq. 3, the mean over classifiers. logits: (B, C) of each; identities (B,) int64, the guider's classes. Returns a scalar."""
+    return torch.stack([functional.cross_entropy(each.float(), identities) for each in logits]).mean()
 
 
 def guider_triplet(generated: Tensor, real: Tensor, identities: Tensor, margin: float) -> Tensor:

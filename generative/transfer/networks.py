@@ -115,12 +115,12 @@ class Players(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.generator, self.discriminator = Generator(config), Discriminator(config)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         """The generator's weights, averaged over the run's steps: what is used afterwards."""
 
     def follow(self, decay: float) -> None:
-        """Take 1 - decay of the generator's weights into the average, and leave decay of what it was."""
-        follow(self.average, self.generator, decay)
+        """Take 1 - decay of the generator's weights into the moving average, and leave decay of what it was."""
+        follow(self.ema, self.generator, decay)
 
 
 def _down(in_channels: int, out_channels: int, *, is_normalised: bool) -> nn.Sequential:

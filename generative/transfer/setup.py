@@ -59,7 +59,7 @@ class Setup(AdversarialRun):
         each pair."""
         shown = self.shown
         with self.accelerator.autocast():
-            generated = self.players.average(shown.appearance, shown.skeleton)
+            generated = self.players.ema(shown.appearance, shown.skeleton)
         return picture_grid([shown.appearance, shown.skeleton, generated, shown.target])
 
 
@@ -78,6 +78,7 @@ def set_up(config: TransferConfig, out: Path, *, resume: bool) -> Setup:
         class_names=sets[0].class_names,
         num_samples=len(sets[0]),
         num_pairs=len(sets[1]) if config.poses else 0,
+        precision=accelerator.mixed_precision,
         provenance=f"guider {_guider_hash(config)}, sets {contents_of(sets)}",
     )
     guider = open_guider(config, state.class_names, accelerator)

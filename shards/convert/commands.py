@@ -41,7 +41,7 @@ class Pack:
     workers: int = 1
     """Processes."""
     overwrite: bool = False
-    """Replace a set of another config in DST."""
+    """Remove the set in DST, shards that this command finished among them, and begin anew."""
     json: bool = False
     """Write JSON to stdout."""
 

@@ -68,7 +68,8 @@ class KeptFrames:
                 "bbox": [float(value) for value in masks.toBbox(mask)],
                 "area": float(masks.area(mask)),
                 "segmentation": {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")},
-                "keypoints": np.where(labelled[:, None], keypoints.round(2), 0.0).ravel().tolist(),
+                # COCO's coordinates name pixels: their centres are at whole numbers.
+                "keypoints": np.where(labelled[:, None], (keypoints - (0.5, 0.5, 0)).round(2), 0.0).ravel().tolist(),
                 "num_keypoints": int(labelled.sum()),
                 "identity": identity_name(self._config.seed, shot.people[code].track.person.number),
             }

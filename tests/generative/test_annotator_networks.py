@@ -9,6 +9,7 @@ import torch
 from labelled_people import HEIGHT, WIDTH, small_config, talkative
 from torch import Tensor
 
+from generative.annotators import iuv as iuv_module
 from generative.annotators.iuv import at_surface, uv_loss
 from generative.annotators.keypoints import SIGMA, draw_heatmaps, read_heatmaps
 from generative.annotators.parts import PositionAttention, dilate
@@ -70,6 +71,18 @@ def test_uv_is_learned_where_the_true_surface_is():
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
     loss.backward()
     assert ((uv.grad != 0) == touched).all()
+
+
+def test_the_uv_loss_of_two_processes_is_that_of_one(monkeypatch: pytest.MonkeyPatch):
+    uv, target = torch.rand(2, 48, 6, 4), torch.rand(2, 2, 6, 4)
+    surface = random_iuv(2, 6, 4)[..., 0].long()
+    surface[0, 1:] = 0  # one of them shows little
+    whole = uv_loss(uv, surface, target)
+    count = (surface > 0).sum()
+    monkeypatch.setattr(iuv_module, "total", lambda tensor: count)
+    monkeypatch.setattr(iuv_module, "num_processes", lambda: 2)
+    halves = [uv_loss(uv[i : i + 1], surface[i : i + 1], target[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(sum(halves) / 2, whole)
 
 
 def test_no_surface_no_uv_loss():
@@ -212,7 +225,10 @@ def test_keypoints_are_learned_and_written():
     assert heatmaps.shape == (3, 17, HEIGHT // 4, WIDTH // 4)
     points = torch.rand(3, 17, 3, generator=torch.Generator().manual_seed(4)) * torch.tensor([WIDTH, HEIGHT, 3.0])
     points[..., 2] = points[..., 2].floor()
+    points[0, :5, 2] = -1  # unknown: nothing is asked of their heatmaps
+    assert (points[..., 2] == 0).any()
     target = draw_heatmaps(points, (HEIGHT, WIDTH), (HEIGHT // 4, WIDTH // 4))
+    target[0, :5] = heatmaps[0, :5].detach()
     wanted = sum(((heatmaps[:, k] - target[:, k]) ** 2).mean() for k in range(17))
     loss = network.losses(batch_of(images, keypoints=points))["heatmaps"]
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)

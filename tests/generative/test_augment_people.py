@@ -101,8 +101,8 @@ def test_every_picture_is_what_the_generator_draws(
     in_process(monkeypatch)
     done = augment(run_folder, data, poses, tmp_path / "out", GenerateConfig(per_image=2, batch_size=5, precision="no"))
     assert (done.num_images, done.num_skipped, done.num_dropped) == (6, 6, 0)
-    assert [entry.num_samples for entry in done.manifest.shards] == [8, 4], (
-        "one shard of each that shows somebody known"
+    assert [entry.num_samples for entry in done.manifest.shards] == [6, 6], (
+        "as many shards as show somebody known, of equal size"
     )
     assert done.manifest.licences == ("CC0-1.0", "CC-BY-4.0")
     out, errors, others = Table(tmp_path / "out"), [], []
@@ -270,8 +270,8 @@ def test_the_filter_keeps_whom_it_recognises(
             (logits,) = network.logits(picture / 127.5 - 1)
         chances[sample["key"]] = logits.softmax(1)[0, people.index(sample["meta"].identity)].item()
     ranked = sorted(chances.values())
-    last = [chances[key] for key in every.keys.tolist()[8:]]
-    place = ranked.index(min(max(last), max(chances[key] for key in every.keys.tolist()[:8])))  # each shard keeps one
+    last = [chances[key] for key in every.keys.tolist()[6:]]
+    place = ranked.index(min(max(last), max(chances[key] for key in every.keys.tolist()[:6])))  # each shard keeps one
     least = (ranked[place - 1] + ranked[place]) / 2
     assert place > 1 and ranked[place] - ranked[place - 1] > 1e-4
     config = GenerateConfig(min_confidence=least, precision="no")

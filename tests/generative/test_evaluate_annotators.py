@@ -182,7 +182,7 @@ def test_textures_without_iuv_are_scored_as_a_whole(tmp_path: Path):
 
 
 def test_what_cannot_be_scored_is_told(plain: Path, labelled: Path, tmp_path: Path, generative_cli):
-    with pytest.raises(ShardError, match="no keypoints in meta.json") as caught:
+    with pytest.raises(ShardError, match="no keypoints in meta.json, .*: score on rendered people") as caught:
         generative_cli("evaluate", save_run(tmp_path / "keypoints", "keypoints"), "--data", plain)
     assert caught.value.key == "000000"
     with pytest.raises(ShardError, match="no texture.png"):
@@ -193,6 +193,12 @@ def test_what_cannot_be_scored_is_told(plain: Path, labelled: Path, tmp_path: Pa
     size = replace(INPUT, min_side=81)
     with pytest.raises(ShardError, match="shard .*tar, key 000000, .* at least 81 pixels high and wide, got 80 x 36"):
         generative_cli("evaluate", save_run(tmp_path / "picky", "parts", input=size), "--data", labelled)
+    parts = save_run(tmp_path / "parts", "parts")
+    generative_cli("annotate", parts, "--data", plain, "--out", tmp_path / "labelled")
+    with pytest.raises(
+        ShardError, match="field parts: was written by Parts resnet18, and is not the truth: score on rendered"
+    ):
+        generative_cli("evaluate", parts, "--data", tmp_path / "labelled")
     with pytest.raises(ValueError, match="at least 1 picture, got 0"):
         generative_cli("evaluate", tmp_path / "texture", "--data", plain, "--batch-size", 0)
     with pytest.raises(ValueError, match="name at least one set"):

@@ -1,13 +1,17 @@
 """Keypoints go where the pixels go: a dot is drawn, the picture augmented, and the dot looked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from labelled_people import keypoints
+from tiny_people import rendered
 
+from generative.style.restyle import restyled_meta
 from reid.augment import AugmentConfig, augment, draw_parameters
 from reid.batch import MEAN, STD, StoredBatch
-from reid.fit import InputConfig, fit
+from reid.fit import UNKNOWN_POINT, InputConfig, fit
 from shards import Meta, ShardError
 from shards.semantics import KEYPOINT_FLIP
 
@@ -95,12 +99,33 @@ def test_points_that_leave_the_picture_are_unknown():
         assert batch.labels["keypoints"][i, which[i]].tolist() == pytest.approx(wanted, abs=1e-4)
 
 
+def test_an_unknown_point_stays_unknown():
+    stored, _, which = dotted(COUNT, CROPPED)
+    stored.labels["keypoints"][:, 3] = torch.tensor([0.0, 0.0, UNKNOWN_POINT])
+    parameters = draw_parameters(AugmentConfig(pad=8, flip=0.5, erase=0.0, rotate=40.0), CROPPED, COUNT, seed=1, step=0)
+    batch = augment(stored, CROPPED, parameters)
+    for i in range(COUNT):
+        place = KEYPOINT_FLIP[3] if batch.flipped[i] else 3
+        assert batch.labels["keypoints"][i, place].tolist() == [0, 0, UNKNOWN_POINT]
+        assert (batch.labels["keypoints"][i, :, 2] == UNKNOWN_POINT).sum() == 1
+
+
 def test_keypoints_go_with_the_picture_that_is_resized():
     points = keypoints(0, 80, 36)
     values = {"key": "a", "image": np.zeros((80, 36, 3), np.uint8)}
-    meta = Meta(origin="real", dataset="tiny", keypoints=points)
+    meta = Meta(origin="rendered", dataset="tiny", keypoints=points, rendered=rendered(0, 0))
     fitted = fit({**values, "meta": meta}, InputConfig(height=64, width=32), ["keypoints"])
     np.testing.assert_allclose(fitted["keypoints"], np.array(points) * [32 / 36, 64 / 80, 1], rtol=1e-5)
-    assert fitted["keypoints"].dtype == np.float32
+    assert fitted["keypoints"].dtype == np.float32 and (fitted["keypoints"][:, 2] == 0).any()
+    by_a_network = {"annotators": {"keypoints": {"name": "n", "hash": "0" * 64}}}
+    restyled = restyled_meta("a", meta, "0" * 64)
+    same = fit({**values, "meta": restyled}, InputConfig(height=64, width=32), ["keypoints"])["keypoints"]
+    np.testing.assert_array_equal(same, fitted["keypoints"])
+    real = replace(meta, origin="real", rendered=None)
+    for other in (real, restyled_meta("a", real, "0" * 64), replace(meta, **by_a_network)):
+        unsure = fit({**values, "meta": other}, InputConfig(height=64, width=32), ["keypoints"])["keypoints"]
+        wanted = fitted["keypoints"].copy()
+        wanted[wanted[:, 2] == 0, 2] = UNKNOWN_POINT
+        np.testing.assert_array_equal(unsure, wanted)
     with pytest.raises(ShardError, match="no keypoints in meta.json"):
         fit({**values, "meta": Meta(origin="real", dataset="tiny")}, InputConfig(), ["keypoints"])

@@ -10,6 +10,7 @@ import pytest
 from posed_people import PosedPeople, build_posed, in_process, standing
 
 from generative.cli import cli
+from generative.poses import predictions
 from generative.poses.coco import open_coco
 from generative.poses.openpifpaf import open_openpifpaf
 from generative.poses.predictions import best_person, open_predictions
@@ -260,7 +261,8 @@ def test_other_files_are_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
     old = open_predictions(tmp_path / "p", table.keys.tolist(), threshold=0.3, skip_missing=False)
     write(path, [person(shift=1)])
     new = open_predictions(tmp_path / "p", table.keys.tolist(), threshold=0.3, skip_missing=False)
-    assert old.hash != new.hash
+    less = open_predictions(tmp_path / "p", table.keys.tolist(), threshold=0.2, skip_missing=False)
+    assert len({old.hash, new.hash, less.hash}) == 3
     write_poses(table, old, tmp_path / "out", settings={})
     with pytest.raises(ShardError, match="another config:\n  config.source.hash"):
         write_poses(table, new, tmp_path / "out", settings={})
@@ -276,7 +278,8 @@ def test_keypoints_that_are_there_are_kept_unless_told_otherwise(tmp_path: Path,
     for name in original_names(table):
         write(tmp_path / "p" / f"{name}.predictions.json", [person()])
     source = open_predictions(tmp_path / "p", table.keys.tolist(), threshold=0.3, skip_missing=False)
-    with pytest.raises(ShardError, match="is there already; --replace"):
+    with monkeypatch.context() as patch, pytest.raises(ShardError, match="is there already; --replace"):
+        patch.setattr(predictions, "best_person", lambda *_: pytest.fail("the source looked before it was told"))
         write_poses(table, source, tmp_path / "out", settings={})
     write_poses(table, source, tmp_path / "replaced", settings={}, replace=True)
     assert np.allclose(keypoints_of(tmp_path / "replaced")[0][:, :2], standing()[:, :2] + 0.5, atol=0.01)
@@ -358,6 +361,11 @@ def test_what_is_wrong_with_rtmlib_is_said(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match="threshold must lie in 0..1"):
         open_rtm(network, device="cpu", threshold=30)
     source = open_rtm(network, device="cpu", threshold=0.3)
+    assert source.hash != open_rtm(network, device="cpu", threshold=0.4).hash
+    with pytest.raises(ValueError, match="the picture of sample b7 does not decode: .*JPEG"):
+        list(source.find([Picture(key="b7", jpeg=b"nothing")]))
+    with pytest.raises(ValueError, match="the picture of sample b7 does not decode: .*JPEG"):
+        _ = Picture(key="b7", jpeg=b"nothing").size
     with pytest.raises(
         ValueError, match=r"must find COCO's 17 keypoints of one person, it finds an array \(1, 16, 2\)"
     ):
@@ -427,7 +435,13 @@ def test_an_environment_without_openpifpaf_is_told_what_to_install(tmp_path: Pat
     python = fake_python(tmp_path)
     hashes = {
         open_openpifpaf(python, **{**settings, **change}).hash
-        for change in ({}, {"long_edge": 9}, {"checkpoint": str(write(tmp_path / "w", "1"))}, {"checkpoint": "b"})
+        for change in (
+            {},
+            {"long_edge": 9},
+            {"threshold": 0.4},
+            {"checkpoint": str(write(tmp_path / "w", "1"))},
+            {"checkpoint": "b"},
+        )
     }
     hashes.add(open_openpifpaf(python, **{**settings, "checkpoint": str(write(tmp_path / "w", "2"))}).hash)
-    assert len(hashes) == 5
+    assert len(hashes) == 6

@@ -88,14 +88,14 @@ def test_one_layer_suffices_for_colours_and_softness():
 
 def test_the_average_follows_the_way_to_the_target():
     players = Players(SMALL, 4)
-    before = {name: value.clone() for name, value in players.average.named_parameters()}
+    before = {name: value.clone() for name, value in players.ema.named_parameters()}
     with torch.no_grad():
         for value in players.generators.parameters():
             value += 1
     players.follow(0.75)
-    for name, value in players.average.named_parameters():
+    for name, value in players.ema.named_parameters():
         torch.testing.assert_close(value, before[name] + 0.25)
-    assert not any(value.requires_grad for value in players.average.parameters())
+    assert not any(value.requires_grad for value in players.ema.parameters())
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_without_the_similarity_term_it_is_cyclegan(places: tuple[str, str], tmp
     run = set_up(config, tmp_path / "run", resume=False)
     before = weights(run)
     losses = loop.update(run, run.batches.first(), 0)
-    assert moved(before, weights(run)) == {"generators", "discriminators", "average"}
+    assert moved(before, weights(run)) == {"generators", "discriminators", "ema"}
     assert not {"similarity", "embedding"} & losses.keys()
 
 
@@ -269,8 +269,8 @@ def test_no_number_in_any_player_ends_the_run(
 def test_pictures_are_drawn_on_the_way(places: tuple[str, str], tmp_path: Path):
     run = set_up(tiny_config(*places), tmp_path / "one", resume=False)
     with torch.no_grad():  # that the averaged generator is shown
-        run.players.average.to_rgb.weight.zero_()
-        run.players.average.to_rgb.bias.fill_(0.5)
+        run.players.ema.to_rgb.weight.zero_()
+        run.players.ema.to_rgb.bias.fill_(0.5)
     grid = run.draw()
     assert grid.dtype == torch.uint8 and grid.shape == (4 * HEIGHT, 4 * WIDTH, 3)
     for row, given in ((0, run.shown.source), (1, (run.shown.source + 0.5).clamp(max=1)), (3, run.shown.target)):

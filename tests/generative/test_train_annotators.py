@@ -1,6 +1,9 @@
 """Every annotator is trained from its command line, and what it leaves is used."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +92,37 @@ def test_small_pictures_and_no_sets_are_refused(label: str, tmp_path: Path, gene
         generative_cli("train", label, "--data", place, "--out", tmp_path / "run", *SMALL)
     with pytest.raises(ValueError, match="name at least one folder or URL of shards under --data"):
         generative_cli("train", label, "--out", tmp_path / "run", *SMALL, "--data")
+
+
+def test_two_processes(labelled: Path, tmp_path: Path):
+    torchrun = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "generative",
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    options = ("train", "iuv", "--data", labelled, "--out", tmp_path / "run", *SMALL)
+
+    def run(*more: object) -> subprocess.CompletedProcess:
+        command = [*torchrun, *map(str, (*options, *more))]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    done = run("--sampler.batch-size", "5")
+    assert done.returncode and "batch_size must be a multiple of the 2 processes, got 5" in done.stderr
+    done = run("--resume")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["total_steps"] for line in lines] == [1, 2] and lines[0]["uv"] > 0
+    assert open_annotator(tmp_path / "run").label == "iuv"
+    annotate = ("annotate", str(tmp_path / "run"), "--data", str(labelled), "--out", str(tmp_path / "out"))
+    done = subprocess.run([*torchrun, *annotate], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode and "this command is one process, which starts others with --workers, got 2" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_annotator_asks_for_nobodys_identity(labelled: Path, tmp_path: Path, generative_cli):

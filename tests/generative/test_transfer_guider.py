@@ -62,8 +62,8 @@ def test_cross_entropy_is_the_loss_that_the_model_was_trained_by(name: str, tmp_
         logits = guider.logits(pictures())
         losses = guider.model.losses(batch)
     expected = sum(value for key, value in losses.items() if key == "identity")
-    num = len(logits) if name == "mgn" else 1  # whose own loss is their mean
-    torch.testing.assert_close(guider_cross_entropy(logits, identities), num * expected)
+    num = 1 if name == "mgn" else len(logits)  # the others' own loss is the sum over classifiers
+    torch.testing.assert_close(num * guider_cross_entropy(logits, identities), expected)
     assert all((each - each.mean(dim=0)).abs().max() > 1e-3 for each in logits), "what is seen decides"
 
 

@@ -40,12 +40,12 @@ def test_equation_2_is_a_mean_over_pixels():
     assert l1_loss(generated, target).item() == pytest.approx(sum(abs(a - b) for a, b in pairs) / 96, rel=1e-5)
 
 
-def test_equation_3_sums_over_classifiers():
+def test_equation_3_is_the_mean_over_classifiers():
     logits, identities = [random(4, 5), random(4, 5, seed=1)], torch.tensor([3, 0, 3, 1])
     expected = 0.0
     for each in logits:
         for row, label in zip(each.tolist(), identities.tolist(), strict=True):
-            expected -= math.log(math.exp(row[label]) / sum(map(math.exp, row))) / 4
+            expected -= math.log(math.exp(row[label]) / sum(map(math.exp, row))) / 8
     assert guider_cross_entropy(logits, identities).item() == pytest.approx(expected, rel=1e-5)
 
 

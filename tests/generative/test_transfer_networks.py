@@ -90,7 +90,7 @@ def test_a_picture_does_not_depend_on_its_batch_nor_on_training():
 
 def test_the_average_is_that_of_a_loop():
     made = players()
-    made.average.load_state_dict(made.generator.state_dict())
+    made.ema.load_state_dict(made.generator.state_dict())
     expected = {name: value.clone() for name, value in made.generator.named_parameters()}
     for step, decay in enumerate((0.1, 0.5, 0.9)):
         with torch.no_grad():
@@ -99,7 +99,7 @@ def test_the_average_is_that_of_a_loop():
         for name, value in made.generator.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * value.detach()
         made.follow(decay)
-    for name, value in made.average.named_parameters():
+    for name, value in made.ema.named_parameters():
         torch.testing.assert_close(value, expected[name])
         assert not value.requires_grad
 
@@ -131,14 +131,14 @@ def test_networks_that_cannot_be_are_refused(changes: dict, words: str):
 def test_the_averaged_generator_comes_back(tmp_path: Path):
     made, config = players(), tiny_config("set")
     with torch.no_grad():
-        made.average.to_rgb[1].bias.add_(0.1)
+        made.ema.to_rgb[1].bias.add_(0.1)
     path = checkpoint_path(tmp_path, "last")
     save_checkpoint(path, made, State(config=config, class_names=("a",), num_samples=1), {})
     run = load_transfer(tmp_path)
     assert run.config == config and run.folder == tmp_path
     assert run.hash == hashlib.sha256(path.read_bytes()).hexdigest()
     x, s = pictures(2, 32), pictures(2, 32, 1)
-    torch.testing.assert_close(run.generator(x, s), made.average(x, s), atol=0, rtol=0)
+    torch.testing.assert_close(run.generator(x, s), made.ema(x, s), atol=0, rtol=0)
     assert not run.generator.training and not any(each.requires_grad for each in run.generator.parameters())
 
 

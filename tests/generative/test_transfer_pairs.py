@@ -191,7 +191,7 @@ def test_numbers_that_mean_nothing_are_refused():
         ({"learning_rate": 0.0}, "optimise.learning_rate must be > 0"),
         ({"betas": (0.5, 1.0)}, "optimise.betas must lie in 0..1"),
         ({"decay_from": 1.5}, "optimise.decay_from must lie in 0..1"),
-        ({"average": -0.1}, "optimise.average must lie in 0..1"),
+        ({"ema_decay": -0.1}, "optimise.ema_decay must lie in 0..1"),
         ({"epochs": 0}, "needs optimise.epochs and batch_size >= 1"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tiny_pairs import SMALL, Posed, build_posed, save_guider, tiny_config
 
 from generative.adversarial.config import AdversarialConfig
 from generative.adversarial.losses import r1_penalty
+from generative.adversarial.player import Player, scaler_states
 from generative.cli import cli
 from generative.transfer import train as loop
 from generative.transfer.config import TransferConfig, TransferLossConfig
@@ -26,8 +28,9 @@ from generative.transfer.losses import guider_triplet
 from generative.transfer.networks import Players
 from generative.transfer.run import load_transfer
 from generative.transfer.setup import Setup, set_up
-from reid.checkpoint import checkpoint_path, read_checkpoint
+from reid.checkpoint import State, checkpoint_path, read_checkpoint
 from reid.journal import read_metrics
+from reid.run_folder import check_scales
 
 PEOPLE = tuple(f"tiny/{i:04d}" for i in range(4))
 
@@ -92,7 +95,7 @@ def test_each_step_moves_its_own_player(places: tuple[str, str, str], tmp_path: 
     assert all(value.grad is None for value in run.players.parameters())
     assert all(value.requires_grad for value in run.players.discriminator.parameters())
     assert loop.update(run, batch, 1).keys() == {"discriminator", "adversarial", "l1", "guider"}
-    assert moved(then, weights(run)) == {"generator", "discriminator", "average"}
+    assert moved(then, weights(run)) == {"generator", "discriminator", "ema"}
 
 
 def test_the_players_want_opposite_things(places: tuple[str, str, str], tmp_path: Path):
@@ -128,10 +131,10 @@ def test_a_step_is_averaged_and_the_penalty_makes_up_for_its_rarity(places: tupl
     now = weights(run)
     loop.update(run, batch, 8)
     after, decay = weights(run), run.config.optimise.decay(8)
-    for name, value in after["average"].items():
-        expected = decay * now["average"][name] + (1 - decay) * after["generator"][name]
+    for name, value in after["ema"].items():
+        expected = decay * now["ema"][name] + (1 - decay) * after["generator"][name]
         torch.testing.assert_close(value, expected)
-    assert moved(before, now) == {"generator", "discriminator", "average"}
+    assert moved(before, now) == {"generator", "discriminator", "ema"}
 
 
 def test_the_weights_of_equation_5_count(places: tuple[str, str, str], tmp_path: Path):
@@ -225,6 +228,71 @@ def test_a_run_goes_on_exactly_where_it_stopped(
     assert one.keys() == other.keys() and any(name.startswith("optimiser.1.") for name in one)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "parts")
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_workers_and_is_the_runs_to_answer(
+    places: tuple[str, str, str], tmp_path: Path
+):
+    """It goes to all processes of a group, of which those that decode must live on until the run has stopped: here a little later."""
+    more = "--data.memory-gib 0 --data.num-workers 2 --optimise.epochs 1000 --pictures-every 0".split()
+    command = [sys.executable, "-m", "generative", *options(places, tmp_path / "run"), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wait_for_steps(num: int) -> None:
+        while len(read_metrics(tmp_path / "run")[0]) < num:
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.05)
+
+    wait_for_steps(1)
+    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGINT)
+    wait_for_steps(len(read_metrics(tmp_path / "run")[0]) + 40)
+    run.send_signal(signal.SIGINT)
+    out, errors = run.communicate(timeout=120)
+    assert run.returncode == 130 and out == "" and "--resume goes on from there" in errors.splitlines()[-1], errors
+    state, _, _ = read_checkpoint(checkpoint_path(tmp_path / "run", "last"), TransferConfig)
+    assert state.total_steps == read_metrics(tmp_path / "run")[0][-1]["total_steps"]
+
+
+def test_a_precision_that_is_another_machines_is_refused(
+    places: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = tiny_config(places[0], precision="auto")
+    monkeypatch.setattr("reid.setup.computes_in_bf16", lambda: True)
+    train(config, tmp_path / "run")
+    AcceleratorState._reset_state(True)
+    monkeypatch.setattr("reid.setup.computes_in_bf16", lambda: False)
+    with pytest.raises(ValueError, match="computed in precision bf16, and would go on in no, which auto is here: give"):
+        train(config, tmp_path / "run", resume=True)
+    AcceleratorState._reset_state(True)
+    train(replace(config, precision="bf16"), tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match="computed in precision bf16, and would go on in no: give --precision bf16"):
+        train(replace(config, precision="no"), tmp_path / "run", resume=True)
+
+
+def test_gradients_that_are_never_numbers_end_a_scaled_run():
+    network = torch.nn.Linear(2, 1)
+    player = Player(
+        network=network,
+        optimiser=torch.optim.Adam(network.parameters(), fused=True),
+        scaler=torch.amp.GradScaler("cpu"),
+    )
+    state = State(config=TransferConfig(), class_names=(), num_samples=0)
+
+    def steps(num: int, loss: Callable[[torch.Tensor], torch.Tensor]) -> State:
+        for _ in range(num):
+            player.step(loss(network(torch.ones(1, 2)).sum()))
+        return replace(state, scaler=scaler_states((player,)))
+
+    before = network.weight.detach().clone()
+    check_scales(steps(2, torch.square))
+    assert not torch.equal(network.weight, before) and network.weight.isfinite().all()
+    before = network.weight.detach().clone()
+    check_scales(steps(20, lambda value: (value * 0).square().sqrt()))  # finite, with no finite gradient
+    with pytest.raises(ValueError, match="gradients are no numbers up to epoch 0, step 0, though the losses are: fp16"):
+        check_scales(steps(25, lambda value: (value * 0).square().sqrt()))
+    assert torch.equal(network.weight, before)
 
 
 def test_what_does_not_go_together_is_refused(places: tuple[str, str, str], tmp_path: Path):
@@ -341,7 +409,7 @@ def options(places: tuple[str, str, str], out: Path) -> list[str]:
     return (
         f"train pose-transfer --data {places[0]} --poses {places[1]} --guider triplet --guider-run {places[2]} --out {out} "
         "--networks.size 32 --networks.width 8 --networks.discriminator-width 8 --optimise.epochs 1 --optimise.batch-size 4 "
-        "--losses.r1-weight 1 --losses.r1-every 2 --precision no --data.num-workers 1 --pictures-every 2 --json"
+        "--networks.spectral-norm --losses.r1-weight 1 --losses.r1-every 2 --precision no --data.num-workers 1 --pictures-every 2 --json"
     ).split()
 
 
@@ -358,7 +426,7 @@ def test_two_processes_give_what_one_gives(places: tuple[str, str, str], tmp_pat
     for line, other in zip(one, two, strict=True):
         assert line == pytest.approx(other, rel=1e-3)
     one, two = (load_file(checkpoint_path(tmp_path / name, "last")) for name in ("one", "two"))
-    for name in Players(SMALL).state_dict():
+    for name in Players(replace(SMALL, spectral_norm=True)).state_dict():
         # Adam's steps are about the rate, whatever the gradient: three of them, but for signs that rounding decides.
         gap = (one[f"model.{name}"] - two[f"model.{name}"]).abs()
         assert gap.max() < 7 * 2e-4 and gap.mean() < 2e-5, name

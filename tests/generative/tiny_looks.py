@@ -72,10 +72,10 @@ def save_style(folder: Path, *, seed: int = 0, **networks: object) -> Path:
     )
     torch.manual_seed(seed)
     players = Players(config.networks, config.history)
-    for generator in (players.average, players.generators.to_target):
+    for generator in (players.ema, players.generators.to_target):
         torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)
     with torch.no_grad():  # what is used is the average
-        players.average.to_rgb.weight += 0.02 * torch.randn_like(players.average.to_rgb.weight)
+        players.ema.to_rgb.weight += 0.02 * torch.randn_like(players.ema.to_rgb.weight)
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(checkpoint_path(folder, "last"), players, State(config=config, class_names=(), num_samples=1), {})
     return folder

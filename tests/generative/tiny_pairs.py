@@ -147,7 +147,7 @@ def save_transfer(folder: Path, *, seed: int = 0, provenance: str = "", **change
     """A run with random weights that are large enough for pictures to differ."""
     torch.manual_seed(seed)
     players = Players(SMALL)
-    for parameter in players.average.parameters():
+    for parameter in players.ema.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.15)
     folder.mkdir(parents=True)

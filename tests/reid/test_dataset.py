@@ -108,7 +108,9 @@ def test_a_label_that_is_missing(tmp_path: Path, unlabelled, key: str | None):
     if key is None:
         assert "texture" in open_train_set(config, SMALL).with_labels(frozenset({"texture"})).read(0)
         return
-    with pytest.raises(ShardError, match="has no texture.png, .* add it: python -m generative annotate$") as error:
+    with pytest.raises(
+        ShardError, match="has no texture.png, .* or add it with python -m generative annotate$"
+    ) as error:
         open_train_set(config, SMALL).with_labels(frozenset({"texture"}))
     assert place in str(error.value) and f"key {key}, field texture" in str(error.value)
 
@@ -121,7 +123,7 @@ def test_an_error_names_the_member_and_what_adds_it(tmp_path: Path, label: str, 
     place = build_people(tmp_path / "a", People())
     with pytest.raises(ShardError) as error:
         open_train_set(DataConfig(real=(place,)), SMALL).with_labels(frozenset({label}))
-    wanted = f"{place} has no {members}, which this network needs; add it: python -m generative annotate"
+    wanted = f"{place} has no {members}, which this network needs: give rendered people, or add it with python -m generative annotate"
     assert (error.value.rule, error.value.key, error.value.field) == (wanted, "000000", label)
 
 

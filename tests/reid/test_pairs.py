@@ -104,7 +104,9 @@ def test_pairs_that_cannot_be_had(place: str):
     ):
         with pytest.raises(ValueError, match=message):
             shard_pairs(config, SMALL, LABELS, batch_size, CPU, seed=0)
-    with pytest.raises(ShardError, match=f"field aligned: {place} has no aligned.jpg.*: python -m generative annotate"):
+    with pytest.raises(
+        ShardError, match=f"field aligned: {place} has no aligned.jpg.*with python -m generative annotate"
+    ):
         shard_pairs(DataConfig(pairs=(place,)), SMALL, frozenset({"aligned"}), 4, CPU, seed=0)
 
 

@@ -41,7 +41,7 @@ POSE_TRANSFER = {
 BASELINE = {
     "model.backbone.name": "resnet50", "sampler.batch_size": 64, "sampler.images_per_identity": 4,
     **{f"losses.margin.{origin}": 0.3 for origin in ("real", "rendered", "generated")},
-    **{f"losses.smoothing.{origin}": 0.1 for origin in ("real", "rendered", "generated")},
+    "losses.smoothing.real": 0.1, "losses.smoothing.rendered": 0.1, "losses.smoothing.generated": 0.4,
     "losses.identity_weight": 0.5, "losses.triplet_weight": 1.5, "optimise.optimiser": "adam",
     "optimise.weight_decay": 5e-4, "optimise.learning_rate": 8e-4, "optimise.warmup_epochs": 20,
     "optimise.warmup_factor": 0.01, "optimise.milestones": (40, 80, 120, 160, 200, 240, 280), "optimise.gamma": 0.5,

@@ -163,7 +163,7 @@ def test_a_set_without_what_a_preset_learns_from_is_refused(
     config, train = small(preset)
     model = network(config)
     (field,) = model.labels
-    message = f"field {field}: {sets['plain']} has no .*, which this network needs; add it: {ADDED_BY}"
+    message = f"field {field}: {sets['plain']} has no .*, which this network needs: give rendered people, or add it with {ADDED_BY}"
     train += ["--out", tmp_path / "run"]
     people, pairs = "--data.rendered", "--data.pairs"
     for places in (

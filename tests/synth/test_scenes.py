@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from test_occluder_coco import write_set
 
+from generative.poses.source import read_triplets
 from shards.codec import decode_sample
 from shards.meta import DISTRACTOR, JUNK
 from shards.schema import Sample
@@ -125,7 +126,7 @@ def test_crops_carry_the_labels_of_their_frames(small: dict[str, Sample], frames
         # The box is rounded in the record, so a pixel in the middle of a step may fall on the other side.
         seen = (sample.iuv[..., 0] > 0) | (sample.iuv[..., 1] == 255)
         assert (seen == mask[np.ix_(rows, columns)].astype(bool)).mean() > 0.998
-        of_frame = np.array(own[0]["keypoints"]).reshape(17, 3)
+        of_frame = read_triplets(own[0]["keypoints"], "the frames' annotations")
         of_crop = np.array(sample.meta.keypoints)
         inside = of_crop[:, 2] > 0
         expected = (of_frame[:, :2] - (x, y)) * (SMALL.width / w, SMALL.height / h)
