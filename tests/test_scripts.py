@@ -87,8 +87,8 @@ def run(script: Path, *arguments: str, python: str = PYTHON, **extra: str) -> su
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which `scripts/demo.sh` has run, but for the installation, with two thirds of the people and an epoch of each training.
-    Not to be changed."""
+    """A checkout in which `scripts/demo.sh` has run, but for the installation, with two thirds of the people and an epoch of
+    each training. Not to be changed."""
     root = checkout(tmp_path_factory.mktemp("demo") / "checkout", "shards", "synth", "reid", "generative")
     script = root / "scripts" / "demo.sh"
     text = re.sub(
