@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 LONGEST = "test_scripts.py"
-"""Its demo takes almost as long as all other tests together."""
+"""Its demo takes longer than any other file."""
 
 # A shell starts background jobs deaf to Ctrl-C, and so would be the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

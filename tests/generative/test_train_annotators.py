@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,12 +14,15 @@ from labelled_people import HEIGHT, WIDTH, LabelledPeople
 from tiny_people import People, build_people
 
 from generative.annotators.opened import open_annotator
+from generative.presets import PRESETS
 from reid.config import EvaluateConfig
 from reid.dataset import DataConfig
 from reid.fit import InputConfig
 from reid.models.backbone import BackboneConfig
+from reid.models.build import build_model
 from reid.presets import san
 from reid.sampler import SamplerConfig
+from reid.setup import open_batches
 from reid.train import train
 from shards.errors import ShardError
 
@@ -95,33 +99,42 @@ def test_small_pictures_and_no_sets_are_refused(label: str, tmp_path: Path, gene
 
 
 def test_two_processes(labelled: Path, tmp_path: Path):
-    torchrun = (
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "generative")
+    command = [
         sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "generative",
-    )
+        *torchrun,
+        "train",
+        "iuv",
+        "--data",
+        str(labelled),
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    options = ("train", "iuv", "--data", labelled, "--out", tmp_path / "run", *SMALL)
-
-    def run(*more: object) -> subprocess.CompletedProcess:
-        command = [*torchrun, *map(str, (*options, *more))]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    done = run("--sampler.batch-size", "5")
-    assert done.returncode and "batch_size must be a multiple of the 2 processes, got 5" in done.stderr
-    done = run("--resume")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["total_steps"] for line in lines] == [1, 2] and lines[0]["uv"] > 0
     assert open_annotator(tmp_path / "run").label == "iuv"
-    annotate = ("annotate", str(tmp_path / "run"), "--data", str(labelled), "--out", str(tmp_path / "out"))
-    done = subprocess.run([*torchrun, *annotate], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode and "this command is one process, which starts others with --workers, got 2" in done.stderr
+
+
+def test_processes_that_do_not_share_a_batch(labelled: Path):
+    config = PRESETS["iuv"]()
+    config = replace(config, data=replace(config.data, pairs=(str(labelled),)))
+    backbone = BackboneConfig(name="resnet18", weights="none")
+    model = build_model(replace(config.model, backbone=backbone), 0, losses=config.losses, pretrained=False)
+    three = SimpleNamespace(num_processes=3, process_index=0, device=torch.device("cpu"))
+    with pytest.raises(ValueError, match="batch_size must be a multiple of the 3 processes, got 32"):
+        open_batches(config, None, model, three, None)
+
+
+def test_what_writes_shards_is_one_process_of_a_launcher(
+    labelled: Path, tmp_path: Path, generative_cli, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="this command is one process, which starts others with --workers, got 2"):
+        generative_cli("annotate", tmp_path / "run", "--data", labelled, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
