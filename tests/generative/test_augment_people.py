@@ -18,7 +18,7 @@ from generative.device import own_device
 from generative.transfer.augment import GenerateConfig, augment
 from generative.transfer.data import rows_to_take_poses_from
 from generative.transfer.generate import generated_key
-from generative.transfer.guider import load_guider
+from generative.transfer.guider import Guider, load_guider
 from generative.transfer.pose_bank import PoseBank
 from generative.transfer.run import load_transfer
 from generative.transfer.skeleton import draw_skeletons
@@ -288,6 +288,12 @@ def test_the_filter_keeps_whom_it_recognises(
         augment(run_folder, data, poses, tmp_path / "none", GenerateConfig(min_confidence=1), filter_run=guider)
     with pytest.raises(ValueError, match="give --filter-run and --min-confidence both, or none"):
         augment(run_folder, data, poses, tmp_path / "none", config)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ShardError, match="out of memory with .* pictures at once: give a"),
+    ):
+        patch.setattr(Guider, "logits", lambda *_: torch.empty(2**50, dtype=torch.uint8))
+        augment(run_folder, data, poses, tmp_path / "little", config, filter_run=guider)
     stranger = Path(save_guider(tmp_path / "stranger", people[1:3]))
     with pytest.raises(
         ValueError, match="1 of the 3 in the data are not among them .*: give --filter-run a run that was"

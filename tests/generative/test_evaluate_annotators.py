@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from labelled_people import HEIGHT, SIZE, WIDTH, LabelledPeople, save_run
+from posed_people import PosedPeople, build_posed
 from tiny_people import build_people
 from torch import Tensor, nn
 
@@ -181,6 +182,19 @@ def test_textures_without_iuv_are_scored_as_a_whole(tmp_path: Path):
     assert scores["trained"].keys() == {"l1", "ssim"}
 
 
+def test_keypoints_of_cocos_format_are_scored_on(tmp_path: Path, generative_cli):
+    who = {"keypoints": {"name": "coco", "hash": "0" * 64}}
+    place = build_posed(tmp_path / "set", PosedPeople(annotators=who))
+    run = save_run(tmp_path / "run", "keypoints")
+    told = json.loads(generative_cli("evaluate", run, "--data", place, "--json"))
+    assert told[str(place)]["scores"]["mean"]["pck"] > 0
+    other = build_posed(
+        tmp_path / "other", PosedPeople(annotators={"keypoints": {"name": "openpifpaf", "hash": "0" * 64}})
+    )
+    with pytest.raises(ShardError, match="field keypoints: was written by openpifpaf, and is not the truth"):
+        generative_cli("evaluate", run, "--data", other)
+
+
 def test_what_cannot_be_scored_is_told(plain: Path, labelled: Path, tmp_path: Path, generative_cli):
     with pytest.raises(ShardError, match="no keypoints in meta.json, .*: score on rendered people") as caught:
         generative_cli("evaluate", save_run(tmp_path / "keypoints", "keypoints"), "--data", plain)
@@ -199,6 +213,9 @@ def test_what_cannot_be_scored_is_told(plain: Path, labelled: Path, tmp_path: Pa
         ShardError, match="field parts: was written by Parts resnet18, and is not the truth: score on rendered"
     ):
         generative_cli("evaluate", parts, "--data", tmp_path / "labelled")
+    generative_cli("annotate", save_run(tmp_path / "iuv", "iuv"), "--data", plain, "--out", tmp_path / "surfaces")
+    with pytest.raises(ShardError, match="field iuv: was written by Iuv resnet18"):
+        generative_cli("evaluate", parts, "--data", tmp_path / "surfaces")
     with pytest.raises(ValueError, match="at least 1 picture, got 0"):
         generative_cli("evaluate", tmp_path / "texture", "--data", plain, "--batch-size", 0)
     with pytest.raises(ValueError, match="name at least one set"):

@@ -230,10 +230,9 @@ def test_a_run_goes_on_exactly_where_it_stopped(
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "parts")
 
 
-def test_ctrl_c_of_a_terminal_reaches_the_workers_and_is_the_runs_to_answer(
-    places: tuple[str, str, str], tmp_path: Path
-):
-    """It goes to all processes of a group, of which those that decode must live on until the run has stopped: here a little later."""
+def test_what_ends_a_run_reaches_its_workers_and_is_the_runs_to_answer(places: tuple[str, str, str], tmp_path: Path):
+    """Ctrl-C, or what ends jobs, goes to all processes of a group, of which those that decode must live on until the run has
+    stopped: here a little later."""
     more = "--data.memory-gib 0 --data.num-workers 2 --optimise.epochs 1000 --pictures-every 0".split()
     command = [sys.executable, "-m", "generative", *options(places, tmp_path / "run"), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -245,8 +244,10 @@ def test_ctrl_c_of_a_terminal_reaches_the_workers_and_is_the_runs_to_answer(
             time.sleep(0.05)
 
     wait_for_steps(1)
-    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGINT)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    assert len(children) == 4, "two for the people, two for the poses"
+    for i, child in enumerate(children):
+        os.kill(int(child), (signal.SIGINT, signal.SIGTERM)[i % 2])
     wait_for_steps(len(read_metrics(tmp_path / "run")[0]) + 40)
     run.send_signal(signal.SIGINT)
     out, errors = run.communicate(timeout=120)
@@ -269,6 +270,17 @@ def test_a_precision_that_is_another_machines_is_refused(
     train(replace(config, precision="bf16"), tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match="computed in precision bf16, and would go on in no: give --precision bf16"):
         train(replace(config, precision="no"), tmp_path / "run", resume=True)
+
+
+def test_a_scale_of_nothing_ends_a_run_before_its_checkpoint(
+    places: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("generative.adversarial.setup.scaler_states", lambda players: {"1": {"scale": 2.0**-30}})
+    with pytest.raises(
+        ValueError, match="gradients are no numbers up to epoch .*spectral-norm usually helps, in a new run"
+    ):
+        train(tiny_config(places[0]), tmp_path / "run")
+    assert not checkpoint_path(tmp_path / "run", "last").exists()
 
 
 def test_gradients_that_are_never_numbers_end_a_scaled_run():
